@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bus needs of the daemon. `pipeline.Pipeline` is the real one; tests pass a fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from schedcpd.model import (
+    IntentClass,
+    LearnedRecord,
+    RecordKind,
+    SchedulerStatus,
+    Status,
+    WorkloadView,
+)
+
+
+class Observer(Protocol):
+    """Told of every change, in order, from the daemon's own loop. Must not block."""
+
+    def status_changed(self, old: Status, new: Status) -> None: ...
+
+    def workload_added(self, view: WorkloadView) -> None: ...
+
+    def workload_changed(self, old: WorkloadView, new: WorkloadView) -> None: ...
+
+    def workload_removed(self, view: WorkloadView) -> None: ...
+
+    def ejected(self, status: SchedulerStatus) -> None:
+        """The kernel threw our scheduler out; `status.last_exit` says why."""
+
+    def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None: ...
+
+
+class Control(Protocol):
+    """Everything a caller may read or do. Errors are `SchedcpError`s.
+
+    `actor` is how the caller is written into history ("uid 1000", "schedctl"…).
+    A TARGET is a cgroup path, a systemd unit, an application name or a pid in
+    decimal; `NotFoundError` and `AmbiguousTargetError` say what it matched.
+    """
+
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        """Returns the function that ends the subscription."""
+
+    def status(self) -> Status: ...
+
+    def workloads(self) -> Sequence[WorkloadView]: ...
+
+    def find(self, target: str) -> WorkloadView: ...
+
+    async def pin(self, target: str, intent: IntentClass, *, actor: str) -> WorkloadView:
+        """Holds the workload and everything below it to `intent` until `unpin`; survives restarts.
+
+        A pin is kept by cgroup path, so it also meets the next life of the same unit.
+        """
+
+    async def unpin(self, target: str, *, actor: str) -> WorkloadView | None:
+        """None when the pinned cgroup no longer exists. NotFoundError when it was not pinned."""
+
+    def pins(self) -> Mapping[str, IntentClass]:
+        """cgroup path -> pinned class."""
+
+    async def apply(self, policy: str, *, actor: str) -> Status:
+        """Deploys a policy by name ("kernel-default" for none, "auto" to let the planner choose)."""
+
+    async def rollback(self, *, actor: str, reason: str = "") -> Status:
+        """Back to last-known-good before the current deployment, else to the kernel's default."""
+
+    async def kill(self, *, actor: str, reason: str = "") -> Status:
+        """Kernel default now, and nothing is deployed until `resume`."""
+
+    async def resume(self, *, actor: str) -> Status: ...
+
+    async def reload(self, *, actor: str) -> None:
+        """Reads configuration and policies again. ConfigError: the old ones stay."""
+
+    def explain(self, target: str) -> Mapping[str, object]:
+        """Signal, profile, intent with source, candidates considered, verdict, outcome: as JSON types.
+
+        `target` "" explains the current deployment.
+        """
+
+    def history(
+        self, *, limit: int = 50, kind: RecordKind | None = None, subject: str = ""
+    ) -> Sequence[LearnedRecord]:
+        """Newest first."""
+
+    def policies(self) -> Sequence[Mapping[str, object]]:
+        """name, scheduler, description, intents, tunables, origin, file, current."""
