@@ -122,6 +122,10 @@ class TokenError(SchedcpError):
 
     code = "BadToken"
 
+    def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason  # a TokenReason of schedcpd/deploy/token.py
+
 
 class SchedulerHostError(SchedcpError):
     """The scheduler host refused, failed or could not be reached."""
