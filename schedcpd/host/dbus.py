@@ -194,6 +194,8 @@ class Connection(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self.call(message)
+        except TimeoutError:  # an OSError, but not of the connection
+            raise
         except (OSError, EOFError) as error:
             raise BusUnreachableError(f"the message bus went away: {error}") from error
         finally:

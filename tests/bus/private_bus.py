@@ -141,10 +141,15 @@ class MockPolkit:
     async def hang(self, on: bool) -> None:
         await self._mock("SimulateHang", "b", on)
 
-    async def _mock(self, member: str, signature: str, value: Any) -> None:
+    async def release(self) -> None:
+        """Answers the calls that hang."""
+        await self.hang(False)
+        await self._mock("ReleaseHangingCalls", "")
+
+    async def _mock(self, member: str, signature: str, *values: Any) -> None:
         connection = Connection(self._bus.address)
         try:
             await connection.open()
-            await connection.ask(*POLKIT_MOCK, member, signature, [value], timeout_s=5)
+            await connection.ask(*POLKIT_MOCK, member, signature, list(values), timeout_s=5)
         finally:
             connection.close()
