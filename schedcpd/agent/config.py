@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/etc/schedcp/agent.yaml` and the API key: which model is asked, where, and within what limits."""
+"""`/etc/schedcp/agent.yaml` and the API key: the model, its address and the limits."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import importlib
 import os
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -79,7 +78,7 @@ class LiteLlm:
 
     def __init__(self, config: AgentFile) -> None:
         self._config = config
-        self._litellm: ModuleType | None = None
+        self._litellm: Any = None
 
     async def complete(self, messages: Sequence[Message], *, timeout_s: float) -> Completion:
         try:
@@ -91,7 +90,7 @@ class LiteLlm:
             raise AgentError(f"no answer within {timeout_s:.1f} s") from e
 
     async def _call(
-        self, litellm: ModuleType, messages: Sequence[Message], timeout_s: float
+        self, litellm: Any, messages: Sequence[Message], timeout_s: float
     ) -> Completion:
         config = self._config
         schema = {"name": "workload_intent", "strict": True, "schema": SCHEMA}
@@ -112,7 +111,7 @@ class LiteLlm:
                 max_retries=0,
                 caching=False,
             )
-        except Exception as e:  # noqa: BLE001  every provider's client has a tree of its own
+        except Exception as e:  # each provider's client has a tree of errors of its own
             raise AgentError(reason_of(e)) from e
         return _completion(response)
 
@@ -154,10 +153,10 @@ def _completion(response: Any) -> Completion:
     return Completion(text[: TEXT_MAX + 1], tokens[0], tokens[1])
 
 
-def _import(config: AgentFile) -> ModuleType:
+def _import(config: AgentFile) -> Any:
     try:
-        httpx = importlib.import_module("httpx")
-        litellm = importlib.import_module("litellm")
+        httpx: Any = importlib.import_module("httpx")
+        litellm: Any = importlib.import_module("litellm")
     except ImportError as e:
         raise AgentError(
             f"litellm cannot be imported: {e}", hint="install the package schedcp-agent"
@@ -172,7 +171,7 @@ def _import(config: AgentFile) -> ModuleType:
     return litellm
 
 
-def _guard_http(httpx: ModuleType, config: AgentFile) -> None:
+def _guard_http(httpx: Any, config: AgentFile) -> None:
     """Makes every HTTP exchange of this process obey the configuration, whatever client is used.
 
     Wraps httpx's transport, on which litellm's clients stand: no host but that of `api_base`
@@ -202,8 +201,8 @@ def _guard_http(httpx: ModuleType, config: AgentFile) -> None:
     transport.handle_async_request = guarded
 
 
-def _capped(httpx: ModuleType, stream: Any, at_most: int) -> Any:
-    class Capped(httpx.AsyncByteStream):  # type: ignore[misc,name-defined]
+def _capped(httpx: Any, stream: Any, at_most: int) -> Any:
+    class Capped(httpx.AsyncByteStream):  # type: ignore[misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             left = at_most
             async for chunk in stream:
