@@ -28,25 +28,25 @@
 #ifndef EINVAL
 #define EINVAL 22
 #define ENOMEM 12
-#define E2BIG 7
+#define E2BIG  7
 #endif
 #ifndef PF_KTHREAD
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: macros are not in BTF */
 #endif
 
 /* An op. Sleepable ops may allocate and wait: init, exit, init_task, cgroup_init, cgroup_exit. */
-#define SC_OP(name, args...) SEC("struct_ops/" #name) BPF_PROG(name, ##args)
+#define SC_OP(name, args...)	       SEC("struct_ops/" #name) BPF_PROG(name, ##args)
 #define SC_OP_SLEEPABLE(name, args...) SEC("struct_ops.s/" #name) BPF_PROG(name, ##args)
 
-#define SC_ENUM(type, name) bpf_core_enum_value(enum type, name)
-#define SC_KICK_IDLE SC_ENUM(scx_kick_flags, SCX_KICK_IDLE)
-#define SC_KICK_PREEMPT SC_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
-#define SC_ENQ_WAKEUP SC_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
-#define SC_ENQ_PREEMPT SC_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
-#define SC_TASK_QUEUED SC_ENUM(scx_ent_flags, SCX_TASK_QUEUED)
-#define SC_DSQ_LOCAL SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL)
-#define SC_DSQ_LOCAL_ON SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON)
-#define SC_DSQ_ITER_REV SC_ENUM(scx_dsq_iter_flags, SCX_DSQ_ITER_REV)
+#define SC_ENUM(type, name)	       bpf_core_enum_value(enum type, name)
+#define SC_KICK_IDLE		       SC_ENUM(scx_kick_flags, SCX_KICK_IDLE)
+#define SC_KICK_PREEMPT		       SC_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
+#define SC_ENQ_WAKEUP		       SC_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
+#define SC_ENQ_PREEMPT		       SC_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
+#define SC_TASK_QUEUED		       SC_ENUM(scx_ent_flags, SCX_TASK_QUEUED)
+#define SC_DSQ_LOCAL		       SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL)
+#define SC_DSQ_LOCAL_ON		       SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON)
+#define SC_DSQ_ITER_REV		       SC_ENUM(scx_dsq_iter_flags, SCX_DSQ_ITER_REV)
 
 /* The same on every kernel since 6.12. */
 s32 scx_bpf_create_dsq(u64 dsq_id, s32 node) __ksym;
@@ -70,18 +70,18 @@ struct task_struct *bpf_iter_scx_dsq_next(struct bpf_iter_scx_dsq *it) __ksym;
 void bpf_iter_scx_dsq_destroy(struct bpf_iter_scx_dsq *it) __ksym;
 
 /* Formatted like printf, at most 12 arguments. sc_error() ends the scheduler with kind ERROR_BPF. */
-#define SC_BSTR(call, fmt, args...)                                                                \
-	({                                                                                         \
-		static char _fmt[] = fmt;                                                          \
-		unsigned long long _args[___bpf_narg(args) ?: 1] = {};                             \
-		_Pragma("GCC diagnostic push")                                                     \
-			_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                     \
-				___bpf_fill(_args, args);                                          \
-		_Pragma("GCC diagnostic pop")                                                      \
-			call(_fmt, _args, ___bpf_narg(args) * sizeof(_args[0]));                   \
+#define SC_BSTR(call, fmt, args...)                                              \
+	({                                                                       \
+		static char _fmt[] = fmt;                                        \
+		unsigned long long _args[___bpf_narg(args) ?: 1] = {};           \
+		_Pragma("GCC diagnostic push")                                   \
+			_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")   \
+				___bpf_fill(_args, args);                        \
+		_Pragma("GCC diagnostic pop")                                    \
+			call(_fmt, _args, ___bpf_narg(args) * sizeof(_args[0])); \
 	})
 #define sc_error(fmt, args...) SC_BSTR(scx_bpf_error_bstr, fmt, ##args)
-#define sc_dump(fmt, args...) SC_BSTR(scx_bpf_dump_bstr, fmt, ##args)
+#define sc_dump(fmt, args...)  SC_BSTR(scx_bpf_dump_bstr, fmt, ##args)
 
 /* ------------------------------------------------------------------ time */
 

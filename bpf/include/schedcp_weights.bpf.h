@@ -13,7 +13,7 @@
 #include "schedcp_vtime.bpf.h"
 
 #define WEIGHTS_MAX_GROUPS 65536
-#define WEIGHTS_MAX_DEPTH 24
+#define WEIGHTS_MAX_DEPTH  24
 
 struct weights_group {
 	struct bpf_spin_lock lock; /* children_*, and the active_* of every child */
@@ -102,18 +102,18 @@ static inline void weights_set(struct cgroup *cgrp, u32 weight)
 	weights_settle(id);
 }
 
-/* From ops.runnable(), ops.quiescent() and ops.set_weight(): the task counts `new`, was `old`. */
-static inline void weights_count(u64 id, u32 old, u32 new)
+/* From ops.runnable(), ops.quiescent() and ops.set_weight(): the task counts `after`, before `before`. */
+static inline void weights_count(u64 id, u32 before, u32 after)
 {
 	struct weights_group *group = bpf_map_lookup_elem(&weights, &id);
 
-	if (!group || old == new)
+	if (!group || before == after)
 		return;
-	__sync_fetch_and_add(&group->tasks_weight, (u64)new - old);
-	if (!old) {
+	__sync_fetch_and_add(&group->tasks_weight, (u64)after - before);
+	if (!before) {
 		if (!__sync_fetch_and_add(&group->nr_tasks, 1))
 			weights_settle(id);
-	} else if (!new) {
+	} else if (!after) {
 		if (__sync_fetch_and_add(&group->nr_tasks, -1) == 1)
 			weights_settle(id);
 	}

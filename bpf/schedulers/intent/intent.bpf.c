@@ -70,10 +70,10 @@ enum {
 	CLASS_NONE = 0xff,
 
 	MAX_CPUS = 4096,
-	MAX_SCAN = 64,	       /* CPUs looked at for one to preempt */
-	MAX_SWEEP = 2048,      /* tasks of one DSQ looked at in one sweep */
+	MAX_SCAN = 64,		  /* CPUs looked at for one to preempt */
+	MAX_SWEEP = 2048,	  /* tasks of one DSQ looked at in one sweep */
 	LAG_MAX_NS = 10000000000, /* furthest that a task is put behind its class */
-	KICK_NS = 1000000,     /* a CPU that was kicked is left alone for as long */
+	KICK_NS = 1000000,	  /* a CPU that was kicked is left alone for as long */
 };
 
 struct task_ctx {
@@ -131,34 +131,23 @@ static struct cpu_ctx *cpu_ctx(s32 cpu)
 static u64 slice_ns(u32 class)
 {
 	switch (class) {
-	case INTENT_LATENCY:
-		return latency_slice_us * 1000ULL;
-	case INTENT_INTERACTIVE:
-		return interactive_slice_us * 1000ULL;
-	case INTENT_BATCH:
-		return batch_slice_us * 1000ULL;
-	case INTENT_BACKGROUND:
-		return background_slice_us * 1000ULL;
-	default:
-		return normal_slice_us * 1000ULL;
+	case INTENT_LATENCY: return latency_slice_us * 1000ULL;
+	case INTENT_INTERACTIVE: return interactive_slice_us * 1000ULL;
+	case INTENT_BATCH: return batch_slice_us * 1000ULL;
+	case INTENT_BACKGROUND: return background_slice_us * 1000ULL;
+	default: return normal_slice_us * 1000ULL;
 	}
 }
 
 static u32 floor_pct(u32 dsq)
 {
 	switch (dsq) {
-	case INTENT_INTERACTIVE:
-		return interactive_floor_pct;
-	case INTENT_NORMAL:
-		return normal_floor_pct;
-	case INTENT_BATCH:
-		return batch_floor_pct;
-	case INTENT_BACKGROUND:
-		return background_floor_pct;
-	case DSQ_OVERDUE:
-		return overdue_floor_pct;
-	default:
-		return 0;
+	case INTENT_INTERACTIVE: return interactive_floor_pct;
+	case INTENT_NORMAL: return normal_floor_pct;
+	case INTENT_BATCH: return batch_floor_pct;
+	case INTENT_BACKGROUND: return background_floor_pct;
+	case DSQ_OVERDUE: return overdue_floor_pct;
+	default: return 0;
 	}
 }
 
@@ -489,7 +478,8 @@ void SC_OP(intent_tick, struct task_struct *p)
 	struct task_ctx *tctx = task_ctx(p);
 	struct cpu_ctx *cctx = cpu_ctx(scx_bpf_task_cpu(p));
 	const struct cpumask *idle;
-	u32 dsq, class, waiting = 0;
+	bool waiting = false;
+	u32 dsq, class;
 	s32 cpu;
 
 	if (!tctx || !cctx)
@@ -506,7 +496,7 @@ void SC_OP(intent_tick, struct task_struct *p)
 	bpf_for(dsq, 0, NR_DSQS) {
 		if (scx_bpf_dsq_nr_queued(dsq) <= 0)
 			continue;
-		waiting++;
+		waiting = true;
 		if (dsq < class && !cctx->protected) {
 			sc_set_slice(p, 0); /* somebody above waits: ask ops.dispatch() now */
 			break;
