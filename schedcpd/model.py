@@ -10,11 +10,24 @@ nanoseconds of CLOCK_MONOTONIC unless the name says `unix`; times named
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 Tunable = int | float | bool | str
+
+
+def canonical_json(value: object) -> bytes:
+    """The one spelling of a JSON value that hashes and signatures are made over.
+
+    Keys sorted, no blanks, UTF-8; `1`, `1.0` and `true` stay different. ValueError for
+    NaN and infinities, TypeError for what JSON cannot say.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 class IntentClass(StrEnum):
@@ -210,6 +223,9 @@ class Verdict:
 
     `id` is the SHA-256 of the canonical JSON of all other fields, so a verdict
     can be neither edited nor reused for other bytes.
+
+    It holds for `tunables` and for every value within `ranges` (name -> inclusive
+    bounds); a tunable without a range is held to its value in `tunables`.
     """
 
     id: str
@@ -223,6 +239,32 @@ class Verdict:
     made_unix_s: int
     origin: VerdictOrigin
     schedcp_version: str
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def content_id(self) -> str:
+        """What `id` must be. A verdict whose `id` differs was edited."""
+        content = asdict(self)
+        del content["id"]
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+    def uncovered(self, tunables: Mapping[str, Tunable]) -> tuple[str, ...]:
+        """Names of tunables whose value was not verified, sorted; () when all are covered."""
+        return tuple(
+            sorted(
+                name
+                for name in {*tunables, *self.tunables}
+                if not self._covers(name, tunables.get(name, self.tunables.get(name)))
+            )
+        )
+
+    def _covers(self, name: str, value: Tunable | None) -> bool:
+        if name not in self.tunables or type(value) is not type(self.tunables[name]):
+            return False
+        if name in self.ranges and isinstance(value, int | float):
+            low, high = self.ranges[name]
+            return low <= value <= high
+        return value == self.tunables[name]
 
 
 # ---------------------------------------------------------------- deploy
