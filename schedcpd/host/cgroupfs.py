@@ -29,7 +29,7 @@ class CgroupFs(Protocol):
     def absolute(self, cgroup: str) -> str: ...
 
     def unusable(self) -> str:
-        """"" when this is a cgroup2 mount, else a sentence that says why it cannot be used."""
+        """A sentence that says why this mount cannot be used, "" when it can."""
 
     def id_of(self, cgroup: str) -> int | None:
         """kernfs id: the directory's inode number."""
@@ -77,7 +77,7 @@ def read_small(path: str, size: int = _READ_BYTES) -> str | None:
 def _read_all(path: str, limit: int) -> str | None:
     """Like `read_small` for a file longer than one page, which a seq_file gives piecemeal."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with Path(path).open("rb", buffering=0) as file:
             parts = []
             while limit > 0 and (part := file.read(_READ_BYTES)):
                 parts.append(part)
@@ -110,7 +110,7 @@ class Cgroup2:
 
     def id_of(self, cgroup: str) -> int | None:
         try:
-            return os.stat(self.absolute(cgroup)).st_ino
+            return os.stat(self.absolute(cgroup)).st_ino  # noqa: PTH116 - called per event
         except OSError as error:
             if error.errno in GONE:
                 return None

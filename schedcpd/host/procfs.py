@@ -38,7 +38,7 @@ class Procfs:
 
     def executable(self, pid: int) -> str | None:
         try:
-            target = os.readlink(f"{self._root}/{pid}/exe")
+            target = os.readlink(f"{self._root}/{pid}/exe")  # noqa: PTH115 - called per event
         except OSError as error:
             if error.errno in GONE:
                 # A kernel thread is there but has no exe: ENOENT for the link alone.
@@ -54,7 +54,7 @@ class Procfs:
 
     def uid(self, pid: int) -> int | None:
         try:
-            return os.stat(f"{self._root}/{pid}").st_uid
+            return os.stat(f"{self._root}/{pid}").st_uid  # noqa: PTH116 - called per event
         except OSError as error:
             if error.errno in GONE:
                 return None

@@ -31,7 +31,7 @@ class Scx(Protocol):
     def snapshot(self) -> ScxSnapshot: ...
 
     def unsupported(self) -> str:
-        """"" when a scheduler could be loaded here, else one sentence that says why not."""
+        """One sentence that says why no scheduler can be loaded here, "" when one can."""
 
     def kernel(self) -> str:
         """`uname -r`."""

@@ -18,16 +18,16 @@ from schedcpd.model import AppIdentity, AppKind
 _UNIT = re.compile(r"^.+\.(service|scope|slice|socket|mount|swap)$")
 _HEX_ESCAPE = re.compile(r"(?:\\x[0-9a-fA-F]{2})+")
 _HEX_ID = r"[0-9a-f]{12,64}"
-# One directory name -> (runtime, container id or name)
+# One directory name -> container id or name
 _CONTAINER = (
-    re.compile(rf"^(?P<runtime>docker|libpod|cri-containerd|crio|nerdctl|buildkit)-(?P<id>{_HEX_ID})\.scope$"),
-    re.compile(r"^(?P<runtime>machine)-(?P<id>.+)\.scope$"),
-    re.compile(r"^(?P<runtime>systemd-nspawn)@(?P<id>.+)\.service$"),
-    re.compile(r"^(?P<runtime>lxc)\.payload\.(?P<id>.+)$"),
+    re.compile(rf"^(?:docker|libpod|cri-containerd|crio|nerdctl|buildkit)-({_HEX_ID})\.scope$"),
+    re.compile(r"^machine-(.+)\.scope$"),
+    re.compile(r"^systemd-nspawn@(.+)\.service$"),
+    re.compile(r"^lxc\.payload\.(.+)$"),
 )
 # A parent directory that makes its child a container (cgroupfs drivers)
-_CONTAINER_PARENT = re.compile(r"^(docker|libpod_parent|lxc|pod[0-9a-f-]{36}|actions_job|buildkit)$")
-_PLAIN_ID = re.compile(rf"^(?:libpod-)?(?P<id>{_HEX_ID})$")
+_CONTAINER_PARENT = re.compile(r"^(docker|libpod_parent|pod[0-9a-f-]{36}|actions_job|buildkit)$")
+_PLAIN_ID = re.compile(rf"^(?:libpod-)?({_HEX_ID})$")
 _SESSION = re.compile(r"^session-[A-Za-z0-9]+\.scope$")
 
 
@@ -49,7 +49,7 @@ def unescape(name: str) -> str:
 
 
 def escape(name: str) -> str:
-    r"""systemd-escape(1) for one string that is no path: `/` to `-`, all but [A-Za-z0-9:_.] to `\xNN`."""
+    r"""systemd-escape(1) of a string: `/` to `-`, all but [A-Za-z0-9:_.] to `\xNN`."""
     out = []
     for index, byte in enumerate(name.encode("utf-8")):
         char = chr(byte)
@@ -141,11 +141,11 @@ def _container_id(parent: str, part: str) -> str:
     for pattern in _CONTAINER:
         match = pattern.match(part)
         if match:
-            identifier = match["id"]
+            identifier = match[1]
             return identifier[:12] if re.fullmatch(_HEX_ID, identifier) else unescape(identifier)
     plain = _PLAIN_ID.match(part)
     if plain and _CONTAINER_PARENT.match(parent):
-        return plain["id"][:12]
+        return plain[1][:12]
     if parent == "lxc" and part not in ("", "lxc"):
         return part
     return ""

@@ -67,7 +67,7 @@ class Relooker:
 
 
 class Sampler:
-    """Every `period_s` calls `sink` with IDENTIFIED for each cgroup that used CPU since the last."""
+    """Every `period_s` calls `sink` with IDENTIFIED for each cgroup that used CPU."""
 
     def __init__(
         self,
