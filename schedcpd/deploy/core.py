@@ -30,12 +30,12 @@ class Core:
         store: StateStore,
         kill_switch: KillSwitch,
         limits: Limits,
-        listener: Listener,
         kernel_build_id: str,
         unsupported: str,
     ) -> None:
         self.host, self.scx, self.clock = host, scx, clock
-        self.store, self.kill_switch, self.listener = store, kill_switch, listener
+        self.store, self.kill_switch = store, kill_switch
+        self.listener: Listener  # set before anything happens
         self.limits = limits
         self.build_id = kernel_build_id
         self.unsupported = unsupported or scx.unsupported()
@@ -43,8 +43,8 @@ class Core:
         self.lock = asyncio.Lock()
         self.foreign = ""  # ops name of somebody else's scheduler
         self.reason = ""
-        self.last_swap_ns: int | None = None
-        self.intents = IntentTable(host, listener.deploy_write_failed)
+        self.failures: dict[str, tuple[int, int]] = {}  # sha256 -> how often, when (ns)
+        self.intents = IntentTable(host, lambda why: self.listener.deploy_write_failed(why))
         self._tasks: set[asyncio.Task[None]] = set()
 
     def view(self) -> DeployView:

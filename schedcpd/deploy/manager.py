@@ -25,14 +25,13 @@ from schedcpd.host.scx import Scx
 from schedcpd.model import (
     Candidate,
     CandidateKind,
-    DaemonState,
     OutcomeKind,
     SchedulerStatus,
 )
 
 
 class DeployManager:
-    """Call `start` once, then `run` until cancelled, then `stop`."""
+    """Call `listen` and `start` once, then `run` until cancelled, then `stop`."""
 
     def __init__(
         self,
@@ -44,7 +43,6 @@ class DeployManager:
         store: StateStore,
         kill_switch: KillSwitch,
         limits: Limits,
-        listener: Listener,
         kernel_build_id: str,
         unsupported: str = "",
     ) -> None:
@@ -55,7 +53,6 @@ class DeployManager:
             store=store,
             kill_switch=kill_switch,
             limits=limits,
-            listener=listener,
             kernel_build_id=kernel_build_id,
             unsupported=unsupported,
         )
@@ -65,6 +62,10 @@ class DeployManager:
         self._admitting = False
         self._was_killed = False
         host.listen(self._on_ejected, self._on_closed)
+
+    def listen(self, listener: Listener) -> None:
+        """Call before `start`."""
+        self._core.listener = listener
 
     # ------------------------------------------------------------ reading
 
@@ -88,21 +89,14 @@ class DeployManager:
         """Why these bytes are not loaded by themselves on this kernel, "" when they may be."""
         return self._core.quarantined(sha256)
 
-    def automatic_delay_s(self) -> float | None:
-        """Seconds until a change nobody asked for is allowed; 0 now; None: not before a word."""
-        core = self._core
-        state = core.view().state
-        if state not in (DaemonState.ACTIVE, DaemonState.DEFAULT) or core.state.held:
-            return None
-        now = core.clock.unix_s()
-        recent = [at for at in core.state.swaps_unix_s if now - 3600 < at <= now]
-        delay = 0.0
-        if len(recent) >= core.limits.max_per_hour:
-            delay = recent[-core.limits.max_per_hour] + 3600 - now
-        if core.last_swap_ns is not None:
-            passed_s = (core.clock.monotonic_ns() - core.last_swap_ns) / 1e9
-            delay = max(delay, core.limits.hold_down_s - passed_s)
-        return max(delay, 0.0)
+    def automatic_swaps(self) -> tuple[float, ...]:
+        """When, in seconds since the epoch, schedulers were swapped that nobody asked for."""
+        return self._core.state.swaps_unix_s
+
+    @property
+    def held(self) -> str:
+        """Why nothing is attached before an operator's word, "" when it may be."""
+        return self._core.state.held
 
     async def stats(self, cgroups: Iterable[int] | None) -> Mapping[str, Any]:
         """The scheduler's counters (docs/contracts.md). SchedulerHostError when none runs."""
@@ -147,13 +141,21 @@ class DeployManager:
         words, self._admitting = self._words, True
         try:
             verdict = await self._swap.admit(candidate)  # may take minutes: nothing is locked
+        except SchedcpError:
+            self._failed(candidate)
+            raise
         finally:
             self._admitting = False
         async with self._exclusive():
             if words != self._words:
                 raise BusyError("overtaken by an operator's word while it was being verified")
             back = self._swap.way_back_from(candidate)
-            await self._swap.load(candidate, verdict, source, back, counted=not asked)
+            try:
+                await self._swap.load(candidate, verdict, source, back, counted=not asked)
+            except SchedcpError:
+                self._failed(candidate)
+                raise
+            core.failures.pop(candidate.object_sha256, None)
 
     async def rollback(self, reason: str) -> None:
         """To last-known-good, else to the kernel's default; stays there until `apply`."""
@@ -233,17 +235,17 @@ class DeployManager:
                     hint="remove it by hand, then resume again",
                 ) from error
             self._was_killed = False
-            core.last_swap_ns = None
+            core.failures.clear()
         core.changed("")
         core.listener.deploy_free()
 
-    async def follow_configuration(self) -> None:
-        """Forgets what an operator asked for: the configuration decides again."""
+    async def want(self, policy: str, source: str) -> None:
+        """Remembers an operator's choice without acting on it, and lifts what held back."""
         core = self._core
         async with self._exclusive():
             self._words += 1
-            await core.save(replace(core.state, wanted="", wanted_source="", held=""))
-            core.last_swap_ns = None
+            await core.save(replace(core.state, wanted=policy, wanted_source=source, held=""))
+            core.failures.clear()
         core.changed("")
 
     # ------------------------------------------------------------ life
@@ -307,17 +309,35 @@ class DeployManager:
             yield
 
     def _refuse_automatic(self, candidate: Candidate) -> None:
-        delay = self.automatic_delay_s()
-        if delay is None:
-            raise BusyError(f"held back: {self._core.state.held}", hint="`schedctl resume`")
-        if delay > 0:
-            raise BusyError(f"held down for {delay:.0f} s after the last change")
-        why = self.quarantined(candidate.object_sha256) if candidate.object_sha256 else ""
+        """What nobody asked for is neither frequent nor a blind retry.
+
+        The planner keeps its own, gentler, pace; these are the walls behind it.
+        """
+        core = self._core
+        if core.state.held:
+            raise BusyError(f"held back: {core.state.held}", hint="`schedctl resume`")
+        if candidate.kind is CandidateKind.DEFAULT:
+            return
+        why = self.quarantined(candidate.object_sha256)
         if why:
             raise VerifyError(
                 f"{candidate.scheduler} is quarantined on this kernel: {why}",
                 hint="`schedctl resume` lifts it",
             )
+        now = core.clock.unix_s()
+        recent = [at for at in core.state.swaps_unix_s if now - 3600 < at <= now]
+        if len(recent) >= core.limits.max_per_hour:
+            raise BusyError(f"{len(recent)} deployments in the last hour, no more are allowed")
+        times, at_ns = core.failures.get(candidate.object_sha256, (0, 0))
+        wait_s = min(core.limits.hold_down_s * 2 ** (times - 1), 3600.0) if times else 0.0
+        left_s = wait_s - (core.clock.monotonic_ns() - at_ns) / 1e9
+        if left_s > 0:
+            raise BusyError(f"{candidate.scheduler} failed before; {left_s:.0f} s are left to wait")
+
+    def _failed(self, candidate: Candidate) -> None:
+        times, _ = self._core.failures.get(candidate.object_sha256, (0, 0))
+        entry = (times + 1, self._core.clock.monotonic_ns())
+        self._core.failures[candidate.object_sha256] = entry
 
     def _on_ejected(self, status: SchedulerStatus) -> None:
         self._core.spawn(self._ejected(status))

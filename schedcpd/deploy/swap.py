@@ -99,7 +99,6 @@ class Swap:
             last_known_good=way_back,
         )
         await core.save(state.with_swap(deployment.started_unix_s) if counted else state)
-        core.last_swap_ns = core.clock.monotonic_ns()
         measures = await core.measure() if previous else {}
         try:
             status = await self._attach(deployment, verdict, candidate)

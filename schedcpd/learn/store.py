@@ -171,6 +171,22 @@ class HistoryStore:
             return ()
         return tuple(_record(*row) for row in rows)
 
+    def setbacks(self) -> dict[str, int]:
+        """How often each policy ended by an ejection, a rollback or without ever running."""
+        if self._db is None:
+            return {}
+        try:
+            rows = self._db.execute(
+                "SELECT json_extract(data, '$.policy'), COUNT(*) FROM record"
+                " WHERE kind = 'outcome' AND json_valid(data)"
+                " AND json_extract(data, '$.kind') IN ('ejected', 'rolled-back', 'failed')"
+                " GROUP BY 1"
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            self.trouble = f"history cannot be read: {error}"
+            return {}
+        return {str(policy): int(count) for policy, count in rows}
+
     def close(self) -> None:
         if self._db is not None:
             with contextlib.suppress(sqlite3.DatabaseError):

@@ -71,6 +71,11 @@ class History:
             self._write_locked()
             return self._store.query(limit=limit, kind=kind, subject=subject)
 
+    def setbacks(self) -> dict[str, int]:
+        """See HistoryStore.setbacks."""
+        with self._lock:
+            return self._store.setbacks()
+
     async def close(self) -> None:
         """Writes what is left."""
         if self._timer is not None:

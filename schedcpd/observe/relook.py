@@ -67,7 +67,7 @@ class Relooker:
 
 
 class Sampler:
-    """Every `period_s` calls `sink` with IDENTIFIED for each cgroup that used CPU."""
+    """At each `sample` calls `sink` with every cgroup that used CPU in the `period_s` before."""
 
     def __init__(
         self,
@@ -80,12 +80,6 @@ class Sampler:
         self._fs, self._tree, self._clock, self._sink = cgroups, tree, clock, sink
         self.period_s = period_s
         self._usage: dict[str, int] = {}
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await asyncio.sleep(self.period_s)
-            self.sample()
 
     def sample(self) -> None:
         """One walk: down from the root, only where CPU time was used since the last look.

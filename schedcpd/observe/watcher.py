@@ -93,7 +93,7 @@ class CgroupWatcher:
         now = self._clock.monotonic_ns()
         for event in events:
             if event.mask & IN_Q_OVERFLOW:
-                self._start_rescan()
+                self.rescan()
                 continue
             known = self._watches.get(event.watch)
             if known is None:
@@ -197,7 +197,8 @@ class CgroupWatcher:
 
     # ------------------------------------------------------------ scanning
 
-    def _start_rescan(self) -> None:
+    def rescan(self) -> None:
+        """Looks at everything again, soon and in the background."""
         if self._rescan is None or self._rescan.done():
             self._rescan = asyncio.get_running_loop().create_task(self._scan())
 
