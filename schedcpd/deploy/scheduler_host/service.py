@@ -125,14 +125,12 @@ class SchedulerHost:
         return asdict(self._status)
 
     async def _set_intents(self, raw: Json) -> Json:
-        scheduler = self._need_scheduler()
-        return {
-            "written": scheduler.set_intents(params.intents(raw, "set"), params.ids(raw, "delete"))
-        }
+        entries, gone = params.intents(raw, "set"), params.ids(raw, "delete")
+        return {"written": self._need_scheduler().set_intents(entries, gone)}
 
     async def _stats(self, raw: Json) -> Json:
-        scheduler = self._need_scheduler()
         wanted = None if raw.get("cgroups") is None else params.ids(raw, "cgroups")
+        scheduler = self._need_scheduler()
         return {
             "classes": {name: s.to_json() for name, s in scheduler.class_stats().items()},
             "cgroups": {str(i): s.to_json() for i, s in scheduler.cgroup_stats(wanted).items()},

@@ -4,6 +4,8 @@
 python3 intent_guest.py SCENARIO   (the schedcpd tree is on PYTHONPATH, the objects in /opt/bpf)
 """
 
+# ruff: noqa: ASYNC221, ASYNC240 - nothing else runs in this loop, so blocking it hurts nobody
+
 from __future__ import annotations
 
 import asyncio
@@ -283,9 +285,11 @@ async def scenario_refusals() -> dict[str, Any]:
         answer: dict[str, Any] = {
             "no_token": await host.refused("load", token=""),
             "wrong_bytes": await host.refused("load", sha256="0" * 64),
-            "other_tunables": await host.refused("load", tunables={"batch_slice_us": 5000},
-                                                 token=(token_for((BPF / "intent.bpf.o").read_bytes(),
-                                                                  "intent", {}))),
+            "other_tunables": await host.refused(
+                "load",
+                tunables={"batch_slice_us": 5000},
+                token=token_for((BPF / "intent.bpf.o").read_bytes(), "intent", {}),
+            ),
             "relative": await host.refused("load", object="intent.bpf.o"),
             "device": await host.refused("load", object="/dev/zero"),
             "no_scheduler": await host.refused("set_intents", set=[], delete=[]),
