@@ -100,9 +100,7 @@ def test_an_atomic_write_that_fails_leaves_the_old(tmp_path: Path) -> None:
 def test_the_service_manager_hears_us(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        notifier = Notifier(
-            {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9000000"}
-        )
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9000000"})
         notifier.ready("active:\nall well")
         notifier.reloading()
         assert manager.recv(4096) == b"READY=1\nSTATUS=active: all well"
