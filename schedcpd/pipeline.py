@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
+_ASK_AGAIN_S = 900.0
 _SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
 
 
@@ -63,15 +64,22 @@ class AgentClient(Protocol):
     """sched-agent, as the pipeline sees it. Budget, cache and validation are its own matter."""
 
     @property
-    def sentence(self) -> str:
-        """Its state in one sentence, "not configured" when there is none."""
+    def available(self) -> bool:
+        """Whether a model is configured, as far as known."""
 
-    @property
-    def active(self) -> bool:
-        """Whether a question would be asked at all."""
+    def describe(self) -> str:
+        """Its state in one sentence."""
+
+    def why(self, profile: WorkloadProfile) -> str:
+        """Why `infer` last gave what it gave, "" when it was never asked."""
 
     async def infer(self, profile: WorkloadProfile) -> Intent | None:
-        """A validated answer, None when there is none. Raises nothing but SchedcpError."""
+        """A validated answer, None when the default stands. Never raises; may take long."""
+
+    async def probe(self) -> None:
+        """Finds out whether it is available. Never raises."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deploy.run(), name="deploy")
             group.create_task(self._ask_agent(), name="agent questions")
+            group.create_task(self._ask_again(), name="agent again")
             if not self._observation.unusable:
                 group.create_task(self._observation.run(), name="observe")
                 group.create_task(self._watch_power(), name="power")
@@ -171,6 +180,7 @@ class Pipeline:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._agent.close()
         await self._deploy.stop()
         await self._history.close()
 
@@ -238,27 +248,33 @@ class Pipeline:
 
     def _question(self, profile: WorkloadProfile) -> None:
         """Asks the agent of what no rule knows, once it is known what runs there."""
-        if profile.identity.executable and self._agent.active:
+        if profile.identity.executable:
             self._answers[profile.id] = (profile.identity, None)
             self._questions.put_nowait(profile.cgroup)
 
     async def _ask_agent(self) -> None:
+        await self._agent.probe()
+        self._publish()
         while True:
             view = self._views.get(await self._questions.get())
             if view is None or view.intent.source is not IntentSource.DEFAULT:
                 continue
             profile = view.profile
-            try:
-                answer = await self._agent.infer(profile)
-            except SchedcpError as error:
-                self._note(f"the agent was asked of {profile.identity.name}: {error}")
-                answer = None
+            answer = await self._agent.infer(profile)
             self._publish()
             now = self._views.get(profile.cgroup)
             if answer is None or now is None or now.profile.id != profile.id:
                 continue
             self._answers[profile.id] = (profile.identity, answer)
             self._decide(now.profile, now)
+
+    async def _ask_again(self) -> None:
+        """What had no answer is asked about again: a model may have come, or budget be left."""
+        while True:
+            await asyncio.sleep(_ASK_AGAIN_S)
+            for view in self._views.values():
+                if view.intent.source is IntentSource.DEFAULT:
+                    self._question(view.profile)
 
     # ------------------------------------------------------------ plan -> gate -> deploy
 
@@ -362,6 +378,10 @@ class Pipeline:
         for observer in self._observers:
             observer.rolled_back(old_policy, new_policy, reason)
 
+    def learn(self, record: LearnedRecord) -> None:
+        """For those who make records themselves (the agent's client)."""
+        self._learn(record)
+
     def deploy_note(self, sentence: str) -> None:
         self._note(sentence)
 
@@ -378,7 +398,7 @@ class Pipeline:
         view = self._deploy.view()
         wanted, source = self._deploy.wanted
         current, back = view.current, view.last_known_good
-        rules_only = not self._agent.active
+        rules_only = not self._agent.available
         idle_source = source if wanted == KERNEL_DEFAULT else "auto"
         return Status(
             state=view.state,
@@ -391,7 +411,7 @@ class Pipeline:
             verdict_id=current.verdict_id if current else "",
             last_known_good=back.policy if back else KERNEL_DEFAULT,
             inference=InferenceSource.RULES if rules_only else InferenceSource.RULES_AND_AGENT,
-            agent=self._agent.sentence,
+            agent=self._agent.describe(),
             kill_switch=view.kill_switch,
             workloads=len(self._views),
         )
@@ -439,6 +459,7 @@ class Pipeline:
             found["signal"] = records.signal_json(signal) if signal else None
             found["workload"] = records.workload_json(view)
             found["intent"] = records.intent_json(view)
+            found["agent"] = self._agent.why(view.profile)
             found["measures"] = await self._measures(view.profile.cgroup_id)
         else:
             found["measures"] = await self._measures(None)

@@ -42,9 +42,9 @@ class JournalHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        from systemd import journal
+        from systemd.journal import send
 
-        self._send = journal.send
+        self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
         priority = next((p for level, p in _PRIORITIES if record.levelno >= level), 7)

@@ -100,7 +100,7 @@ class CgroupWatcher:
                 continue
             cgroup, is_events_file = known
             if event.mask & IN_IGNORED:
-                del self._watches[event.watch]
+                self._unwatched(event.watch, cgroup, now)
             elif is_events_file:
                 if event.mask & IN_MODIFY:
                     self._look(cgroup, now)
@@ -110,6 +110,14 @@ class CgroupWatcher:
                     self._appeared(path, now)
                 elif event.mask & (IN_DELETE | IN_MOVED_FROM):
                     self._deleted(path, now)
+
+    def _unwatched(self, watch: int, cgroup: str, now: int) -> None:
+        """The kernel dropped a watch with its file: whatever has that name now is another one."""
+        del self._watches[watch]
+        node = self._nodes.get(cgroup)
+        if node is not None and node.directory_watch == watch:
+            self._forget(cgroup, now)
+            self._appeared(cgroup, now)
 
     def _appeared(self, cgroup: str, now: int) -> None:
         stack = [cgroup]
@@ -129,7 +137,7 @@ class CgroupWatcher:
             self._forget(cgroup, now)  # another one of the same name took its place
         if number is None:
             return False
-        node = Node(cgroup, number, now)
+        node = Node(cgroup, number, now, populated=cgroup == "/")
         if not self._watch(node):
             return False
         self._nodes[cgroup] = node
