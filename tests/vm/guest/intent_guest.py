@@ -154,6 +154,11 @@ class Cgroup:
         (self.path / "cgroup.kill").write_text("1")
         for child in self.children:
             child.wait()
+        until = time.monotonic() + 10  # others' children are reaped by init
+        while "populated 1" in (self.path / "cgroup.events").read_text():
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.path} still has processes")
+            time.sleep(0.01)
         self.path.rmdir()
 
 
