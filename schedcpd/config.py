@@ -18,7 +18,8 @@ from typing import Any, TextIO
 
 from schedcpd.errors import ConfigError, ConfigErrors
 from schedcpd.host import yamlfields
-from schedcpd.host.yamlpos import Node, Problems, Scalar, parse, read_bytes
+from schedcpd.host.globs import complaint
+from schedcpd.host.yamlpos import Node, Problems, Scalar, parse, read_bytes, shown
 
 DEFAULT_FILE = Path("/etc/schedcp/schedcpd.yaml")
 AUTO = "auto"
@@ -113,11 +114,9 @@ def _globs(node: Node, problems: Problems, where: str) -> tuple[str, ...] | None
     globs = yamlfields.texts(node, problems, where, at_most=200)
     if globs is None:
         return None
-    wrong = [glob for glob in globs if not glob.startswith("/")]
-    for glob in wrong:
-        problems.add(
-            node.line, where, f'"{glob}" can match no cgroup path', f"write /{glob} or /**"
-        )
+    wrong = {glob: said for glob in globs if (said := complaint(glob, path=True))}
+    for glob, said in wrong.items():
+        problems.add(node.line, where, f'"{shown(glob)}" {said}', "write it as /a/*/b or /a/**")
     return None if wrong else globs
 
 

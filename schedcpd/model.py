@@ -159,6 +159,82 @@ class Intent:
     model: str = ""  # for AGENT
 
 
+# ---------------------------------------------------------------- policy
+
+
+class Power(StrEnum):
+    AC = "ac"
+    BATTERY = "battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a policy's conditions are held against. `cpus`: logical CPUs online."""
+
+    cpus: int
+    power: Power = Power.AC  # AC too where the machine has no battery
+    desktop: bool = False  # desktop applications are running
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Where a policy may be chosen by itself. None: any. Bounds are inclusive."""
+
+    power: Power | None = None
+    cpus_min: int | None = None
+    cpus_max: int | None = None
+    desktop: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A scheduler with its tunables and when it is right. `tunables` names every one of them.
+
+    `intents` are the classes it serves; `chosen_for` those of which at least one must be
+    wanted before the planner takes it. `slo_delay_p99_us` is the run delay it promises.
+    """
+
+    name: str
+    description: str
+    scheduler: str  # "" for the kernel's default
+    tunables: Mapping[str, Tunable]
+    intents: tuple[IntentClass, ...]
+    chosen_for: tuple[IntentClass, ...]
+    conditions: Conditions
+    priority: int
+    slo_delay_p99_us: Mapping[IntentClass, float]
+    origin: str  # "shipped", "admin", "runtime" or "built-in"
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerObject:
+    """A compiled scheduler on disk."""
+
+    scheduler: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`match`: every key must have a glob that matches; `exclude`: no key may."""
+
+    name: str
+    match: Mapping[str, tuple[str, ...]]
+    exclude: Mapping[str, tuple[str, ...]]
+    intent: IntentClass
+    priority: int
+    why: str
+    file: str  # base name; "built-in" for the embedded ones
+    line: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.file}:{self.name}"
+
+
 # ---------------------------------------------------------------- plan
 
 

@@ -99,7 +99,7 @@ def test_all_problems_of_all_files_at_once(tmp_path: Path) -> None:
         ("agent: {calls_per_hour: true}", "agent.calls_per_hour", "the boolean true"),
         ("observe: {relook_ms: [5, 5]}", "observe.relook_ms", "grow"),
         ("observe: {relook_ms: [5, x]}", "observe.relook_ms[1]", "whole number"),
-        ("observe: {ignore: [user.slice]}", "observe.ignore", "no cgroup path"),
+        ("observe: {ignore: [user.slice]}", "observe.ignore", "cgroup path"),
         ("history: {max_rows: 99}", "history.max_rows", "out of range"),
         ("history:", "history", "must be a map, is nothing"),
         ("- a", "", "must be a map, is a list"),
