@@ -144,7 +144,6 @@ class _Parser:
 
     def _walk(self, section: str, helpers: dict[int, str], odd: list[str]) -> None:
         code = self._elf.get_section_by_name(section).data()
-        relocations = self._relocations(section)
         if len(code) % 8:
             raise ObjectError(f"section {section} is not whole instructions")
         at = 0
@@ -158,10 +157,10 @@ class _Parser:
                 odd.append(f"{where}: kernel function by number")
             elif opcode == _CALL and source != _PSEUDO_CALL:
                 odd.append(f"{where}: call of kind {source}")
-            elif opcode == _CALL and immediate != -1 and at in relocations:
-                pass  # a static function: libbpf relocates it against the section
             elif opcode == _CALL32:
                 odd.append(f"{where}: call through a register")
+            elif opcode == _LD_IMM64 and code[at + 8 : at + 12] != b"\0\0\0\0":
+                odd.append(f"{where}: an instruction hidden in a constant")
             at += 16 if opcode == _LD_IMM64 else 8
 
     def _maps(self) -> list[MapDef]:
