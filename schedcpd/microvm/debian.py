@@ -5,14 +5,13 @@ Reads `/etc/apt/sources.list` (one-line style) and `/etc/apt/sources.list.d/*.{l
 (deb822 style), see sources.list(5). Also answers for apt's settings that a build elsewhere (chroot,
 image) must inherit, such as `Acquire::Check-Valid-Until`.
 
-    python3 -m schedcpd.microvm.debian sources SUITE...   # deb822 text for these suites
-    python3 -m schedcpd.microvm.debian has SUITE          # exit 0 if apt already uses it
-    python3 -m schedcpd.microvm.debian options            # apt settings to pass on
+    python3 -m schedcpd.microvm apt sources SUITE...   # deb822 text for these suites
+    python3 -m schedcpd.microvm apt has SUITE          # exit 0 if apt already uses it
+    python3 -m schedcpd.microvm apt options            # apt settings to pass on
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Iterator
@@ -157,20 +156,17 @@ async def inherited_options() -> list[str]:
     return [line for line in dump.splitlines() if line.split(" ", 1)[0] in INHERITED]
 
 
-def main(argv: list[str]) -> int:
+async def main(argv: list[str]) -> int:
+    """The command line above. Returns the exit code."""
     match argv:
         case ["sources", *suites] if suites:
             print(deb822(suites), end="")
             return 0
         case ["options"]:
-            print("\n".join(asyncio.run(inherited_options())))
+            print("\n".join(await inherited_options()))
             return 0
         case ["has", suite]:
             return 0 if any(suite in source.suites for source in sources()) else 1
         case _:
             print(__doc__, file=sys.stderr)
             return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -66,7 +66,11 @@ def installed_kernel(vmlinuz: Path, modules: Path | None = None) -> GuestKernel:
 
 def cached_kernel() -> GuestKernel | None:
     """The newest backports kernel in the cache, or None."""
-    found = [path for path in (cache_dir() / "kernel").glob("*/usr/lib/modules/*/vmlinuz")]
+    found = [
+        path
+        for path in (cache_dir() / "kernel").glob("*/usr/lib/modules/*/vmlinuz")
+        if (path.parent / "modules.builtin").exists()
+    ]
     if not found:
         return None
     newest = max(found, key=lambda path: path.stat().st_mtime)
@@ -85,10 +89,11 @@ async def backports_kernel(progress: Progress, *, refresh: bool = False) -> Gues
     image = await _depends(apt, META_PACKAGE, r"linux-image-\d\S*-cloud-amd64")
     release = image.removeprefix("linux-image-")
     target = cache_dir() / "kernel" / release
-    if target.exists():
-        return _unpacked(target, release)
+    found = _unpacked(target, release)
+    if (found.modules / "modules.builtin").exists():
+        return found
     progress(f"kernel: fetching {release} from {SUITE}")
-    names = [image, f"linux-binary-{release}", f"linux-modules-{release}"]
+    names = [image, *(f"linux-{x}-{release}" for x in ("base", "binary", "modules"))]
     with made_whole(target) as scratch:
         debs = await apt.download([n for n in names if await apt.knows(n)], scratch / "debs")
         for deb in debs:
