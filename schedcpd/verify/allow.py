@@ -121,7 +121,7 @@ REFUSED_HELPERS = {
 # Kernel functions, without a `___suffix` of the object's own.
 KFUNCS = re.compile(
     r"""
-      scx_bpf_[a-z0-9_]+
+      (__)?scx_bpf_[a-z0-9_]+
     | bpf_task_(acquire|release|from_pid|from_vpid|under_cgroup)
     | bpf_cgroup_(acquire|release|from_id|ancestor)
     | bpf_cpumask_[a-z0-9_]+

@@ -20,6 +20,7 @@ from pathlib import Path
 from schedcpd.verify.probe.slots import Slot, Slots
 
 SLEEP_S = 0.01
+PAUSE_S = 0.005  # between two rounds of those that are no hogs
 CGROUP = Path("/sys/fs/cgroup/schedcp-verify")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
@@ -47,9 +48,12 @@ def hog(slot: Slot) -> None:
         slot.step()
 
 
-def light(slot: Slot) -> None:
-    os.nice(19)
-    hog(slot)
+def light(nice: int) -> Callable[[Slot], None]:
+    def body(slot: Slot) -> None:
+        os.nice(nice)
+        hog(slot)
+
+    return body
 
 
 def pinned(cpu: int) -> Callable[[Slot], None]:
@@ -98,6 +102,7 @@ def ping_pong(slot: Slot) -> None:
         os.write(there[1], b"x")
         os.read(back[0], 1)
         slot.step(late_ns=time.monotonic_ns() - before)
+        time.sleep(PAUSE_S)
 
 
 def forker(slot: Slot) -> None:
@@ -108,6 +113,7 @@ def forker(slot: Slot) -> None:
             os._exit(0)
         os.waitpid(child, 0)
         slot.step()
+        time.sleep(PAUSE_S)
 
 
 def cgroup_churner(slot: Slot) -> None:
@@ -132,6 +138,7 @@ def cgroup_churner(slot: Slot) -> None:
             except OSError:  # the kernel has not let go of the exited task yet
                 time.sleep(0.001)
         slot.step()
+        time.sleep(PAUSE_S)
 
 
 def kernel_threads(slot: Slot) -> None:
@@ -148,11 +155,12 @@ def kernel_threads(slot: Slot) -> None:
 
 
 def mixture(cpus: Sequence[int]) -> tuple[Worker, ...]:
-    """The load for these CPUs: about four tasks that always want to run on each."""
+    """The load for these CPUs: a good two tasks that always want to run on each."""
     return (
-        *(Worker(f"hog{n}", "hog", hog) for n in range(2 * len(cpus))),
+        *(Worker(f"hog{n}", "hog", hog) for n in range(len(cpus))),
         *(Worker(f"pinned{cpu}", "pinned", pinned(cpu)) for cpu in cpus),
-        Worker("light", "light", light),
+        Worker("nice10", "hog", light(10)),
+        Worker("nice19", "light", light(19)),
         Worker("churner", "affinity", churner),
         *(Worker(f"sleeper{n}", "sleeper", sleeper) for n in range(2)),
         Worker("ping-pong", "wakeup", ping_pong),
