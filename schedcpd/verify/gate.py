@@ -28,8 +28,8 @@ class VerdictMaker(Protocol):
     async def unavailable(self, kernel: KernelBuild) -> str:
         """Why no verdict for `kernel` can be made here, in a sentence; "" when it can."""
 
-    async def make(self, candidate: Candidate) -> Verdict:
-        """Runs every check in the micro-VM; takes tens of seconds. MicroVmError: could not."""
+    async def make(self, candidate: Candidate, kernel: KernelBuild) -> Verdict:
+        """Runs every check on `kernel` in the micro-VM; takes tens of seconds. MicroVmError: could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Gate:
 
     async def _make(self, candidate: Candidate, kernel: KernelBuild) -> Admission:
         try:
-            verdict = await self._maker.make(candidate)
+            verdict = await self._maker.make(candidate, kernel)
         except MicroVmError as error:
             raise VerifyError(
                 f"No verdict for {candidate.scheduler} on {kernel.release} could be made: {error}",
@@ -81,6 +81,11 @@ class Gate:
             raise VerifyError(
                 f"The micro-VM ran kernel {verdict.kernel.release}, not {kernel.release}",
                 hint="the maker must boot the running kernel",
+            )
+        if verdict.object_sha256 != candidate.object_sha256:
+            raise VerifyError(
+                f"{candidate.object_path} changed while it was verified",
+                hint="reload schedcpd, so that it reads its schedulers again",
             )
         await asyncio.to_thread(self._store.save, verdict)
         return self._decided(verdict, candidate, "was made now")

@@ -25,14 +25,23 @@ SPEC = f"{GUEST_DIR}/spec.json"
 class GuestRun:
     """How one command in the guest ended.
 
-    `exit_code` is None when the guest froze, died, or the wall clock ended the command; `end`
-    says which. Output is what had come until then.
+    `exit_code` is None when the guest did not come to the command's end: it froze, it died
+    (`died`), or the wall clock ended the command; `end` says so. Output is what had come by then.
     """
 
     exit_code: int | None
     stdout: str
     stderr: str
     end: str = ""
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuestIdentity:
+    """Which kernel the machine runs, and the hash of everything it was made of."""
+
+    kernel: KernelBuild
+    image: str
 
 
 class Guest(Protocol):
@@ -41,11 +50,7 @@ class Guest(Protocol):
     MicroVmError: the machine could not be built or resumed, which says nothing of a candidate.
     """
 
-    @property
-    def image(self) -> str:
-        """Hash of everything the machine is made of."""
-
-    async def kernel(self) -> KernelBuild: ...
+    async def identity(self) -> GuestIdentity: ...
 
     async def run(
         self, argv: Sequence[str], *, files: Mapping[str, bytes], timeout_s: float

@@ -45,7 +45,7 @@ class Verifier:
 
         MicroVmError: no verdict could be made, which says nothing about the candidate.
         """
-        kernel = await self._guest.kernel()
+        machine = await self._guest.identity()
         results: list[CheckResult] = []
         failed = ""
         for check in self._checks:
@@ -62,8 +62,8 @@ class Verifier:
             object_sha256=subject.sha256,
             tunables=subject.tunables,
             ranges=ranges_of(subject.manifest),
-            kernel=kernel,
-            vm_image=self._guest.image,
+            kernel=machine.kernel,
+            vm_image=machine.image,
             checks=results,
             made_unix_s=int(time.time()),
             origin=origin,

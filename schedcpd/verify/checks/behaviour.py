@@ -99,12 +99,13 @@ def conclude(probe: ProbeRun) -> tuple[Report, str]:
         begun = probe.last("attaching")
         if begun is None:
             raise MicroVmError(f"The probe failed before it attached anything: {probe.trouble}")
-        frozen = probe.run.exit_code is None
-        finding = Finding(
-            "behaviour.frozen" if frozen else "behaviour.broken",
-            f"The machine did not come through it: {probe.trouble}",
-            hint="bound every loop: ops run with the run queue locked" if frozen else "",
-        )
+        reason, hint = "behaviour.broken", ""
+        if probe.run.died:
+            reason = "behaviour.crashed"
+        elif probe.run.exit_code is None:
+            reason, hint = "behaviour.frozen", "bound every loop: ops run with the run queue locked"
+        sentence = f"The machine did not come through it: {probe.trouble}"
+        finding = Finding(reason, sentence, hint=hint)
         findings.append(_of_run(finding, begun["name"]))
     report = Report(
         f"{len(evidence)} runs under load: every task served, still enabled, gone when detached.",

@@ -19,9 +19,12 @@ def above_everyone() -> None:
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(60))
 
 
-def measure(seconds: float, healthy: Callable[[], bool]) -> dict[str, Any]:
+def measure(
+    seconds: float, healthy: Callable[[], bool], ended: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Every worker's counters after `seconds`, or earlier when `healthy` turns false.
 
+    `ended` is called before the workers are killed: a lost task cannot even die.
     `stall_ns` is the longest time by which this real-time process itself was late: how much of
     any worker's gap may be the machine's fault.
     """
@@ -42,5 +45,6 @@ def measure(seconds: float, healthy: Callable[[], bool]) -> dict[str, Any]:
             for number, worker in enumerate(load)
         }
     finally:
+        ended()
         workers.stop(pids)
     return {"seconds": (end - began) / 1e9, "stall_ns": stall, "healthy": ok, "workers": served}
