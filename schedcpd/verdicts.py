@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import io
 import json
 import os
@@ -25,12 +26,12 @@ from pathlib import Path
 from schedcpd import __version__
 from schedcpd.errors import InvalidArgumentError, MicroVmError, SchedcpError
 from schedcpd.host.manifest import OBJECT_SUFFIX, SUFFIX, check_tunables, load_manifest
-from schedcpd.model import KernelBuild, Tunable, Verdict, VerdictOrigin
 from schedcpd.microvm import GuestKernel, VmGoneError, VmSpec, installed_kernel, resume, snapshot
 from schedcpd.microvm.cache import Progress, cache_dir, stderr_progress
 from schedcpd.microvm.errors import VmDiedError
 from schedcpd.microvm.image import cached_image
 from schedcpd.microvm.kernel import cached_kernel
+from schedcpd.model import KernelBuild, Tunable, Verdict, VerdictOrigin
 from schedcpd.verify.bundle import PROBE, probe_bundle
 from schedcpd.verify.check import Subject
 from schedcpd.verify.guest import GuestIdentity, GuestRun
@@ -150,14 +151,17 @@ async def make(options: argparse.Namespace) -> int:
             known = store.find(subject.scheduler, subject.sha256, machine.kernel)
         if known is not None and not current(known, subject, machine, origin):
             known = None
-        verdict = known or await Verifier(
-            guest, progress=lambda name, of=subject.scheduler: say(f"verify: {of}: {name}")
-        ).verify(subject, origin=origin, every=options.all)
+        verifier = Verifier(guest, progress=functools.partial(_say_check, say, subject.scheduler))
+        verdict = known or await verifier.verify(subject, origin=origin, every=options.all)
         if known is None and options.save:
             say(f"verify: {verdict.scheduler}: {store.save(verdict)}")
         print(verdict_to_json(verdict).rstrip() if options.json else report(verdict, bool(known)))
         failed += not verdict.passed
     return 1 if failed else 0
+
+
+def _say_check(say: Progress, scheduler: str, check: str) -> None:
+    say(f"verify: {scheduler}: {check}")
 
 
 def current(

@@ -11,6 +11,7 @@ import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from schedcpd.verify.btf import Btf, BtfError, Kind, Type
 
@@ -92,7 +93,7 @@ class _Parser:
     def __init__(self, data: bytes) -> None:
         from elftools.elf.elffile import ELFFile
 
-        self._elf = ELFFile(io.BytesIO(data))
+        self._elf: Any = ELFFile(io.BytesIO(data))
         if self._elf.header["e_machine"] != _EM_BPF or self._elf.header["e_type"] != "ET_REL":
             raise ObjectError("it is not a relocatable object for the BPF machine")
         if self._elf.elfclass != 64 or not self._elf.little_endian:
@@ -138,9 +139,7 @@ class _Parser:
         table = self._elf.get_section_by_name(f".rel{section}")
         if table is None:
             return {}
-        return {
-            r["r_offset"]: self._symbols[r["r_info_sym"]][0] for r in table.iter_relocations()
-        }
+        return {r["r_offset"]: self._symbols[r["r_info_sym"]][0] for r in table.iter_relocations()}
 
     def _walk(self, section: str, helpers: dict[int, str], odd: list[str]) -> None:
         code = self._elf.get_section_by_name(section).data()

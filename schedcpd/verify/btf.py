@@ -108,6 +108,9 @@ class Btf:
             at = self._parse_type(types, at)
 
     def _parse_type(self, data: bytes, at: int) -> int:
+        name_off: int
+        info: int
+        size_or_type: int
         name_off, info, size_or_type = struct.unpack_from("<III", data, at)
         at += 12
         vlen, number, kind_flag = info & 0xFFFF, (info >> 24) & 0x1F, info >> 31
@@ -121,20 +124,20 @@ class Btf:
         if kind is Kind.ARRAY:
             ref, _index, count = struct.unpack_from("<III", data, at)
         elif kind in (Kind.STRUCT, Kind.UNION):
-            for number in range(vlen):
-                name, type_id, offset = struct.unpack_from("<III", data, at + 12 * number)
+            for row in range(vlen):
+                name, type_id, offset = struct.unpack_from("<III", data, at + 12 * row)
                 bits = offset & 0xFFFFFF if kind_flag else offset
                 members.append(Member(self._string(name), type_id, bits))
         elif kind is Kind.DATASEC:
-            for number in range(vlen):
-                type_id, offset, length = struct.unpack_from("<III", data, at + 12 * number)
+            for row in range(vlen):
+                type_id, offset, length = struct.unpack_from("<III", data, at + 12 * row)
                 members.append(Member("", type_id, offset, length))
         fixed, each = _EXTRA.get(kind, (0, 0))
         self.types.append(Type(kind, self._string(name_off), size, ref, count, tuple(members)))
         return at + fixed + each * vlen
 
     def _string(self, offset: int) -> str:
-        end = self._strings.index(b"\0", offset) if offset < len(self._strings) else -1
+        end = self._strings.find(b"\0", offset)
         if end < 0:
             raise BtfError("BTF names a string that is not there")
         return self._strings[offset:end].decode("utf-8")

@@ -32,9 +32,7 @@ class Subject:
         return hashlib.sha256(self.data).hexdigest()
 
     @classmethod
-    def read(
-        cls, path: Path, manifest: Manifest, tunables: Mapping[str, Tunable]
-    ) -> Subject:
+    def read(cls, path: Path, manifest: Manifest, tunables: Mapping[str, Tunable]) -> Subject:
         """NotFoundError when there is no readable file at `path`."""
         try:
             data = path.read_bytes()
@@ -58,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found: nothing wrong when `findings` is empty; then `sentence` says what held."""
+    """What a check found. With no `findings` nothing is wrong, and `sentence` says what held."""
 
     sentence: str
     findings: tuple[Finding, ...] = ()

@@ -87,7 +87,8 @@ def _starved(
 ) -> Iterator[Finding]:
     if not run["healthy"]:
         return  # it was not given its time
-    starved, threads = [], []
+    starved: list[str] = []
+    threads: list[str] = []
     for name, worker in run["workers"].items():
         if worker["max_gap_ns"] > allowed_gap(worker, control["workers"][name], run, limits):
             (threads if worker["kind"] == "kthread" else starved).append(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ class VerdictStore:
         return tuple(sorted(found, key=lambda v: (v.origin, -v.made_unix_s)))
 
     def save(self, verdict: Verdict) -> Path:
-        """Writes a local verdict: whole or not at all, durable on return. VerifyError if it cannot."""
+        """Writes a local verdict, whole and durable on return or not at all (VerifyError)."""
         name = file_name(verdict.scheduler, verdict.object_sha256, verdict.kernel.build_id)
         path = self._local / name
         temporary = path.with_name(f".{name}.{secrets.token_hex(8)}")
@@ -72,7 +73,8 @@ class VerdictStore:
             finally:
                 os.close(directory)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise VerifyError(
                 f"Cannot write the verdict {path}: {error.strerror}",
                 hint=f"free space on the disk of {self._local}",

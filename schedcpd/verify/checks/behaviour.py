@@ -32,9 +32,11 @@ class BehaviourCheck:
     name = "behaviour"
 
     async def run(self, subject: Subject, guest: Guest) -> Report:
-        runs = [{"name": "as given", "seconds": RUN_S, "tunables": dict(subject.tunables)}]
+        runs: list[dict[str, Any]] = [
+            {"name": "as given", "seconds": RUN_S, "tunables": dict(subject.tunables)}
+        ]
         runs += extremes(subject.manifest, subject.tunables)
-        spec = {"control_seconds": CONTROL_S, "runs": runs, "ops": subject.manifest.ops}
+        spec = {"control_seconds": CONTROL_S, "runs": runs}
         seconds = CONTROL_S + sum(r["seconds"] for r in runs)
         trouble = ""
         for _ in range(ATTEMPTS):
@@ -55,7 +57,7 @@ def extremes(manifest: Manifest, given: Mapping[str, Tunable]) -> list[dict[str,
     ranged = {
         name: (spec.minimum, spec.maximum)
         for name, spec in manifest.tunables.items()
-        if spec.minimum is not None and spec.maximum is not None
+        if spec.type != "bool"
     }
     if not ranged:
         return []
@@ -116,6 +118,4 @@ def conclude(probe: ProbeRun) -> tuple[Report, str]:
 
 
 def _of_run(finding: Finding, run: str) -> Finding:
-    return Finding(
-        finding.reason, f"({run}) {finding.sentence}", finding.evidence, finding.hint
-    )
+    return Finding(finding.reason, f"({run}) {finding.sentence}", finding.evidence, finding.hint)

@@ -62,9 +62,7 @@ def _sections(found: BpfObject) -> Iterator[Finding]:
             )
     for name in found.executable:
         if allow.SECTIONS.fullmatch(name) and not allow.EXECUTABLE.fullmatch(name):
-            yield Finding(
-                "object.section-not-allowed", f"Section {name!r} must not contain code."
-            )
+            yield Finding("object.section-not-allowed", f"Section {name!r} must not contain code.")
     total = sum(found.executable.values())
     if total > allow.MAX_INSTRUCTIONS:
         yield Finding(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tunables`: the values are of the manifest's types, within its ranges, and the object has them."""
+"""`tunables`: values have the manifest's types and ranges, and the object has the variables."""
 
 from __future__ import annotations
 
@@ -37,9 +37,16 @@ def _values(subject: Subject) -> Iterator[Finding]:
 
 def _variables(subject: Subject) -> Iterator[Finding]:
     try:
-        variables = parse_object(subject.data).variables
+        found = parse_object(subject.data)
     except ObjectError:
         return  # `object` has said so
+    variables, labels = found.variables, [ops.label for ops in found.struct_ops]
+    if labels and subject.manifest.ops not in labels:
+        yield Finding(
+            "tunables.ops",
+            f"The manifest says its ops are {subject.manifest.ops}; the object's are {labels[0]}.",
+            hint=f"write `ops: {labels[0]}` in the manifest",
+        )
     for name, spec in subject.manifest.tunables.items():
         section, size = variables.get(name, ("", 0))
         if not section.startswith(".data" if spec.live else ".rodata"):

@@ -47,7 +47,7 @@ def behaviour(spec: dict[str, Any]) -> None:
     for run in spec["runs"]:
         say("attaching", name=run["name"])
         try:
-            with attached(spec["object"], run["tunables"], spec["ops"]) as scheduler:
+            with attached(spec["object"], run["tunables"]) as scheduler:
                 result = measure(run["seconds"], scheduler.enabled, scheduler.detach)
         except (NotEnabledError, RejectedError) as error:
             say("not-enabled", name=run["name"], message=error.message, exit=error.log)
