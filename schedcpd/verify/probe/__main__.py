@@ -4,8 +4,9 @@
 Prints one JSON object a line, each with `event`, and `done` last:
 
     kernel      {"kernel": {release, version, build_id}}
-    load        loading; then loaded {programs: [{name, instructions, states, log}]}
-                or rejected {message, log}
+    load        for each variant: loading {name}; then
+                loaded {name, seconds, programs: [{name, instructions, states, log}]}
+                or rejected {name, message, log}
     behaviour   control {…measure}; for each run: attaching {name}, then
                 not-enabled {name, message, exit} or
                 measured {name, tunables, exit, …measure}
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +35,15 @@ def kernel() -> None:
 
 
 def load(spec: dict[str, Any]) -> None:
-    say("loading")
-    try:
-        say("loaded", programs=load_only(spec["object"], spec["tunables"]))
-    except RejectedError as error:
-        say("rejected", message=error.message, log=error.log)
+    for one in spec["loads"]:
+        say("loading", name=one["name"])
+        began = time.monotonic()
+        try:
+            programs = load_only(spec["object"], one["tunables"])
+        except RejectedError as error:
+            say("rejected", name=one["name"], message=error.message, log=error.log)
+            break
+        say("loaded", name=one["name"], programs=programs, seconds=time.monotonic() - began)
     say("done")
 
 

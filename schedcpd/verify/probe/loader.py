@@ -116,7 +116,7 @@ def _summary(name: str, log: bytes) -> dict[str, Any]:
         "name": name,
         "instructions": int(found[1]) if found else 0,
         "states": int(found[2]) if found else 0,
-        "log": "" if found else text[-500:],
+        "log": "" if found else f": {text[-500:]}",
     }
 
 
