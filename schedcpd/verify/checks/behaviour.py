@@ -34,7 +34,7 @@ class BehaviourCheck:
             {**asdict(variant), "seconds": EXTREME_S if number else RUN_S}
             for number, variant in enumerate(variants(subject))
         ]
-        spec = {"control_seconds": CONTROL_S, "runs": runs}
+        spec = {"ops": subject.manifest.ops, "control_seconds": CONTROL_S, "runs": runs}
         seconds = CONTROL_S + sum(r["seconds"] + LOAD_S for r in runs)
         trouble = ""
         for _ in range(ATTEMPTS):

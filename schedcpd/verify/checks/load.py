@@ -24,7 +24,8 @@ class LoadCheck:
     async def run(self, subject: Subject, guest: Guest) -> Report:
         loads = [asdict(variant) for variant in variants(subject)]
         limit = TIMEOUT_S * len(loads)
-        probe = await run_probe(guest, "load", subject.data, {"loads": loads}, limit)
+        spec = {"ops": subject.manifest.ops, "loads": loads}
+        probe = await run_probe(guest, "load", subject.data, spec, limit)
         if probe.last("loading") is None:
             raise MicroVmError(f"The probe could not begin: {probe.trouble}")
         rejected = probe.last("rejected")

@@ -9,7 +9,7 @@ Prints one JSON object a line, each with `event`, and `done` last:
                 or rejected {name, message, log}
     behaviour   control {…measure}; for each run: attaching {name}, then
                 not-enabled {name, message, exit} or
-                measured {name, tunables, exit, …measure}
+                measured {name, tunables, attach_seconds, exit, …measure}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from schedcpd.host.kernel import read_kernel_build
-from schedcpd.verify.probe.loader import NotEnabledError, RejectedError, attached, load_only
+from schedcpd.verify.probe.loader import RejectedError, attached, load_only
 from schedcpd.verify.probe.measure import above_everyone, measure
 
 
@@ -35,11 +35,12 @@ def kernel() -> None:
 
 
 def load(spec: dict[str, Any]) -> None:
+    data = Path(spec["object"]).read_bytes()
     for one in spec["loads"]:
         say("loading", name=one["name"])
         began = time.monotonic()
         try:
-            programs = load_only(spec["object"], one["tunables"])
+            programs = load_only(data, spec["ops"], one["tunables"])
         except RejectedError as error:
             say("rejected", name=one["name"], message=error.message, log=error.log)
             break
@@ -48,20 +49,24 @@ def load(spec: dict[str, Any]) -> None:
 
 
 def behaviour(spec: dict[str, Any]) -> None:
+    data = Path(spec["object"]).read_bytes()
     above_everyone()
     say("control", **measure(spec["control_seconds"], lambda: True))
     for run in spec["runs"]:
         say("attaching", name=run["name"])
+        began = time.monotonic()
         try:
-            with attached(spec["object"], run["tunables"]) as scheduler:
-                result = measure(run["seconds"], scheduler.enabled, scheduler.detach)
-        except (NotEnabledError, RejectedError) as error:
+            with attached(data, spec["ops"], run["tunables"]) as scheduler:
+                seconds = time.monotonic() - began
+                result = measure(run["seconds"], scheduler.healthy, scheduler.detach)
+        except RejectedError as error:
             say("not-enabled", name=run["name"], message=error.message, exit=error.log)
             break
         say(
             "measured",
             name=run["name"],
             tunables=run["tunables"],
+            attach_seconds=seconds,
             exit=scheduler.exit_text(),
             **result,
         )
