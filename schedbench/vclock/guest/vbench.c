@@ -3,6 +3,8 @@
  * The proof's workloads: one line of figures each, in nanoseconds of the guest's monotonic clock.
  *
  *   vbench par TASKS MINSN            TASKS processes of MINSN million instructions each: makespan
+ *   vbench pinned TASKS MINSN         the same, each bound to a CPU of its own: makespan, without
+ *                                     what the scheduler's placement adds
  *   vbench longtail SHORTS MINSN LONG last|first
  *                                     SHORTS processes of MINSN beside one of LONG million
  *                                     instructions, which starts last at the same priority, or
@@ -50,10 +52,10 @@ static void sleep_ns(int64_t ns)
 		;
 }
 
-/* Exactly `minsn` million instructions, but for a handful. */
-static void compute(int64_t minsn)
+/* Exactly `kinsn` thousand instructions, but for a handful. */
+static void compute_k(int64_t kinsn)
 {
-	int64_t rounds = minsn * 1000000 / 4;
+	int64_t rounds = kinsn * 1000 / 4;
 
 	__asm__ volatile("1: lea 1(%0), %0\n\t"
 			 "lea -2(%0), %0\n\t"
@@ -64,21 +66,34 @@ static void compute(int64_t minsn)
 			 : "cc");
 }
 
-/* A child that waits until `start` is closed, computes and ends. */
-static void spawn(int64_t minsn, int nice_value, const int start[2])
+static void compute(int64_t minsn)
+{
+	compute_k(minsn * 1000);
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		fail("sched_setaffinity");
+}
+
+/* A child that computes and ends; on CPU `cpu`, unless that is negative. */
+static void spawn(int64_t minsn, int nice_value, int cpu)
 {
 	pid_t pid = fork();
-	char byte;
 
 	if (pid < 0)
 		fail("fork");
 	if (pid > 0)
 		return;
-	close(start[1]);
-	if (setpriority(PRIO_PROCESS, 0, nice_value))
+	if (cpu >= 0)
+		pin(cpu);
+	if (nice_value && setpriority(PRIO_PROCESS, 0, nice_value))
 		fail("setpriority");
-	if (read(start[0], &byte, 1) != 0)
-		fail("read");
 	compute(minsn);
 	_exit(0);
 }
@@ -94,23 +109,17 @@ static void wait_all(void)
 		}
 }
 
-/* From the common start to the end of the last task. */
-static int64_t makespan(int shorts, int64_t minsn, int64_t long_minsn, int long_first)
+/* From before the first fork to the end of the last task. */
+static int64_t makespan(int shorts, int64_t minsn, int64_t long_minsn, int long_first, int pinned)
 {
-	int start[2];
-	int64_t began;
+	int64_t began = now_ns();
 
-	if (pipe(start))
-		fail("pipe");
 	if (long_minsn && long_first)
-		spawn(long_minsn, -20, start);
+		spawn(long_minsn, -20, -1);
 	for (int i = 0; i < shorts; i++)
-		spawn(minsn, 0, start);
+		spawn(minsn, 0, pinned ? i : -1);
 	if (long_minsn && !long_first)
-		spawn(long_minsn, 0, start);
-	sleep_ns(20000000); /* until all of them wait */
-	began = now_ns();
-	close(start[1]);
+		spawn(long_minsn, 0, -1);
 	wait_all();
 	return now_ns() - began;
 }
@@ -129,16 +138,6 @@ static void wake(int count, int64_t us)
 	}
 	printf("wake count=%d us=%lld mean_late=%lld worst_late=%lld\n", count, (long long)us,
 	       (long long)(sum / count), (long long)worst);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		fail("sched_setaffinity");
 }
 
 static void pingpong(int count, int cpu_a, int cpu_b)
@@ -184,7 +183,7 @@ static void rate(int count)
 	       (long long)best, (long long)worst);
 }
 
-/* Task i computes i % 5 + 1 million instructions, then sleeps i % 7 + 1 tenths of a ms. */
+/* Task i computes i % 5 + 1 tenths of a million instructions, then sleeps i % 7 + 1 ms. */
 static void soak(int seconds, int tasks)
 {
 	int64_t *rounds = mmap(NULL, sizeof(int64_t) * (size_t)tasks, PROT_READ | PROT_WRITE,
@@ -196,9 +195,8 @@ static void soak(int seconds, int tasks)
 	for (int i = 0; i < tasks; i++)
 		if (fork() == 0) {
 			while (now_ns() < until) {
-				for (int k = 0; k < i % 5 + 1; k++)
-					compute(1);
-				sleep_ns((i % 7 + 1) * 100000);
+				compute_k((i % 5 + 1) * 100);
+				sleep_ns((i % 7 + 1) * 1000000);
 				rounds[i]++;
 			}
 			_exit(0);
@@ -216,14 +214,14 @@ int main(int argc, char **argv)
 	int a = argc > 2 ? atoi(argv[2]) : 0, b = argc > 3 ? atoi(argv[3]) : 0;
 	int c = argc > 4 ? atoi(argv[4]) : 0;
 
-	if (!strcmp(what, "par") && argc == 4) {
-		printf("par tasks=%d minsn=%d makespan=%lld\n", a, b,
-		       (long long)makespan(a, b, 0, 0));
+	if ((!strcmp(what, "par") || !strcmp(what, "pinned")) && argc == 4) {
+		printf("%s tasks=%d minsn=%d makespan=%lld\n", what, a, b,
+		       (long long)makespan(a, b, 0, 0, !strcmp(what, "pinned")));
 	} else if (!strcmp(what, "longtail") && argc == 6) {
 		int first = !strcmp(argv[5], "first");
 
 		printf("longtail shorts=%d minsn=%d long=%d order=%s makespan=%lld\n", a, b, c,
-		       first ? "first" : "last", (long long)makespan(a, b, c, first));
+		       first ? "first" : "last", (long long)makespan(a, b, c, first, 0));
 	} else if (!strcmp(what, "sleep") && argc == 3) {
 		int64_t began = now_ns();
 

@@ -61,7 +61,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 static const struct {
 	const char *id, *name;
 } accepted[] = {
-	{ "0fbbd5ca8d2d0a32532049e20739f3e0d521c5ed", "10.0.2+ds-2+deb13u1~bpo12+1, amd64" },
+#include "accepted.h"
 };
 
 /*
