@@ -22,7 +22,7 @@ from schedcpd.microvm.cache import Progress
 from schedcpd.microvm.kernel import backports_kernel
 
 DEFAULT = "default"  # the kernel's own scheduler
-LOOPS_PER_CPU = 2
+LOOPS_PER_CPU = 1
 TIMEOUT_S = 3600.0
 PROOF = """
 for n in 1 2 4 8; do vbench par $n 40; done

@@ -122,7 +122,7 @@ def test_a_figure_that_is_no_number_names_its_line() -> None:
 
 def test_one_different_byte_is_named() -> None:
     assert figures.same_bytes([b"abc", b"abc", b"abc"]).holds
-    verdict = figures.same_bytes([b"abc", b"abc", b"abd"])
+    verdict = figures.same_bytes([b"abc", b"abc", b"abX"])
     assert not verdict.holds
     assert verdict.found == "run 3 differs from run 1"
 
