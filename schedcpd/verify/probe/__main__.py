@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe: `python3 probe.pyz kernel`, `… load SPEC`, `… behaviour SPEC`.
+
+Prints one JSON object a line, each with `event`, and `done` last:
+
+    kernel      {"kernel": {release, version, build_id}}
+    load        loading; then loaded {programs: [{name, instructions, states, log}]}
+                or rejected {message, log}
+    behaviour   control {…measure}; for each run: attaching {name}, then
+                not-enabled {name, message, exit} or
+                measured {name, tunables, exit, …measure}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from schedcpd.host.kernel import read_kernel_build
+from schedcpd.verify.probe.loader import NotEnabledError, RejectedError, attached, load_only
+from schedcpd.verify.probe.measure import above_everyone, measure
+
+
+def say(event: str, **values: Any) -> None:
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+def kernel() -> None:
+    say("kernel", kernel=asdict(read_kernel_build()))
+
+
+def load(spec: dict[str, Any]) -> None:
+    say("loading")
+    try:
+        say("loaded", programs=load_only(spec["object"], spec["tunables"]))
+    except RejectedError as error:
+        say("rejected", message=error.message, log=error.log)
+    say("done")
+
+
+def behaviour(spec: dict[str, Any]) -> None:
+    above_everyone()
+    say("control", **measure(spec["control_seconds"], lambda: True))
+    for run in spec["runs"]:
+        say("attaching", name=run["name"])
+        try:
+            with attached(spec["object"], run["tunables"]) as scheduler:
+                result = measure(run["seconds"], scheduler.enabled, scheduler.detach)
+        except (NotEnabledError, RejectedError) as error:
+            say("not-enabled", name=run["name"], message=error.message, exit=error.log)
+            break
+        say(
+            "measured",
+            name=run["name"],
+            tunables=run["tunables"],
+            exit=scheduler.exit_text(),
+            **result,
+        )
+        if not result["healthy"]:
+            break
+    say("done")
+
+
+def main() -> None:
+    command, *rest = sys.argv[1:]
+    if command == "kernel":
+        kernel()
+        return
+    spec = json.loads(Path(rest[0]).read_text(encoding="utf-8"))
+    {"load": load, "behaviour": behaviour}[command](spec)
+
+
+if __name__ == "__main__":
+    main()
