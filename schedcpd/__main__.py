@@ -49,7 +49,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="schedcpd", description="Chooses the CPU scheduler by what applications need."
     )
-    parser.add_argument("--config", type=Path, default=None, help=f"instead of {config.DEFAULT_FILE}")
+    parser.add_argument(
+        "--config", type=Path, default=None, help=f"instead of {config.DEFAULT_FILE}"
+    )
     parser.add_argument(
         "--check-config", action="store_true", help="print every problem and exit (0: none)"
     )
