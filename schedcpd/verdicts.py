@@ -167,9 +167,10 @@ def _say_check(say: Progress, scheduler: str, check: str) -> None:
 def current(
     verdict: Verdict, subject: Subject, machine: GuestIdentity, origin: VerdictOrigin
 ) -> bool:
-    """Whether a stored verdict is what this program would make again."""
+    """Whether a stored verdict is what this program would make again. A failure is tried again."""
     return (
-        verdict.schedcp_version == __version__
+        verdict.passed
+        and verdict.schedcp_version == __version__
         and verdict.kernel == machine.kernel
         and verdict.vm_image == machine.image
         and dict(verdict.tunables) == dict(subject.tunables)

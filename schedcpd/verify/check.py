@@ -63,6 +63,25 @@ class Report:
     evidence: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Values of tunables that the candidate is tried with."""
+
+    name: str
+    tunables: Mapping[str, Tunable]
+
+
+def variants(subject: Subject) -> tuple[Variant, ...]:
+    """The values given, then every numeric tunable at its minimum, and at its maximum."""
+    given = dict(subject.tunables)
+    numeric = [s for s in subject.manifest.tunables.values() if s.type != "bool"]
+    found = [Variant("as given", given)]
+    for name, end in (("all at minimum", "minimum"), ("all at maximum", "maximum")):
+        if numeric:
+            found.append(Variant(name, given | {s.name: getattr(s, end) for s in numeric}))
+    return tuple(found)
+
+
 class Check(Protocol):
     """One check. It raises only for trouble that is not the candidate's (MicroVmError)."""
 

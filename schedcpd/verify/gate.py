@@ -29,7 +29,7 @@ class VerdictMaker(Protocol):
         """Why no verdict for `kernel` can be made here, in a sentence; "" when it can."""
 
     async def make(self, candidate: Candidate, kernel: KernelBuild) -> Verdict:
-        """Runs every check on `kernel` in the micro-VM, about a minute. MicroVmError: it could not."""
+        """Every check on `kernel` in the micro-VM: a minute or two. MicroVmError: it could not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,18 @@ machine, the control: the same load under the kernel's default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
 
 from schedcpd.errors import MicroVmError
-from schedcpd.host.manifest import Manifest
-from schedcpd.model import Tunable
-from schedcpd.verify.check import Finding, Report, Subject
+from schedcpd.verify.check import Finding, Report, Subject, variants
 from schedcpd.verify.guest import Guest, ProbeRun, run_probe
 from schedcpd.verify.judge import control_problem, judge, table
 
 CONTROL_S = 5.0
 RUN_S = 10.0
 EXTREME_S = 5.0
-MARGIN_S = 60.0  # wall clock beyond what the runs take, on a busy machine
+LOAD_S = 30.0  # for the kernel's verifier, before each run
+MARGIN_S = 60.0  # wall clock beyond what all that takes, on a busy machine
 ATTEMPTS = 3
 BUSY_NS = 1_000_000_000  # the supervisor was late by this: measure again
 
@@ -32,12 +30,12 @@ class BehaviourCheck:
     name = "behaviour"
 
     async def run(self, subject: Subject, guest: Guest) -> Report:
-        runs: list[dict[str, Any]] = [
-            {"name": "as given", "seconds": RUN_S, "tunables": dict(subject.tunables)}
+        runs = [
+            {**asdict(variant), "seconds": EXTREME_S if number else RUN_S}
+            for number, variant in enumerate(variants(subject))
         ]
-        runs += extremes(subject.manifest, subject.tunables)
-        spec = {"control_seconds": CONTROL_S, "runs": runs}
-        seconds = CONTROL_S + sum(r["seconds"] for r in runs)
+        spec = {"ops": subject.manifest.ops, "control_seconds": CONTROL_S, "runs": runs}
+        seconds = CONTROL_S + sum(r["seconds"] + LOAD_S for r in runs)
         trouble = ""
         for _ in range(ATTEMPTS):
             probe = await run_probe(guest, "behaviour", subject.data, spec, seconds + MARGIN_S)
@@ -50,25 +48,6 @@ class BehaviourCheck:
                 hint="try again when the machine is less busy",
             )
         return report
-
-
-def extremes(manifest: Manifest, given: Mapping[str, Tunable]) -> list[dict[str, Any]]:
-    """Two more runs: every numeric tunable at its minimum, and at its maximum."""
-    ranged = {
-        name: (spec.minimum, spec.maximum)
-        for name, spec in manifest.tunables.items()
-        if spec.type != "bool"
-    }
-    if not ranged:
-        return []
-    return [
-        {
-            "name": name,
-            "seconds": EXTREME_S,
-            "tunables": {**given, **{key: bounds[end] for key, bounds in ranged.items()}},
-        }
-        for end, name in enumerate(("all at minimum", "all at maximum"))
-    ]
 
 
 def conclude(probe: ProbeRun) -> tuple[Report, str]:

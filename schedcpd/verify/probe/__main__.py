@@ -4,23 +4,25 @@
 Prints one JSON object a line, each with `event`, and `done` last:
 
     kernel      {"kernel": {release, version, build_id}}
-    load        loading; then loaded {programs: [{name, instructions, states, log}]}
-                or rejected {message, log}
+    load        for each variant: loading {name}; then
+                loaded {name, seconds, programs: [{name, instructions, states, log}]}
+                or rejected {name, message, log}
     behaviour   control {…measure}; for each run: attaching {name}, then
                 not-enabled {name, message, exit} or
-                measured {name, tunables, exit, …measure}
+                measured {name, tunables, attach_seconds, exit, …measure}
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from schedcpd.host.kernel import read_kernel_build
-from schedcpd.verify.probe.loader import NotEnabledError, RejectedError, attached, load_only
+from schedcpd.verify.probe.loader import RejectedError, attached, load_only
 from schedcpd.verify.probe.measure import above_everyone, measure
 
 
@@ -33,29 +35,38 @@ def kernel() -> None:
 
 
 def load(spec: dict[str, Any]) -> None:
-    say("loading")
-    try:
-        say("loaded", programs=load_only(spec["object"], spec["tunables"]))
-    except RejectedError as error:
-        say("rejected", message=error.message, log=error.log)
+    data = Path(spec["object"]).read_bytes()
+    for one in spec["loads"]:
+        say("loading", name=one["name"])
+        began = time.monotonic()
+        try:
+            programs = load_only(data, spec["ops"], one["tunables"])
+        except RejectedError as error:
+            say("rejected", name=one["name"], message=error.message, log=error.log)
+            break
+        say("loaded", name=one["name"], programs=programs, seconds=time.monotonic() - began)
     say("done")
 
 
 def behaviour(spec: dict[str, Any]) -> None:
+    data = Path(spec["object"]).read_bytes()
     above_everyone()
     say("control", **measure(spec["control_seconds"], lambda: True))
     for run in spec["runs"]:
         say("attaching", name=run["name"])
+        began = time.monotonic()
         try:
-            with attached(spec["object"], run["tunables"]) as scheduler:
-                result = measure(run["seconds"], scheduler.enabled, scheduler.detach)
-        except (NotEnabledError, RejectedError) as error:
+            with attached(data, spec["ops"], run["tunables"]) as scheduler:
+                seconds = time.monotonic() - began
+                result = measure(run["seconds"], scheduler.healthy, scheduler.detach)
+        except RejectedError as error:
             say("not-enabled", name=run["name"], message=error.message, exit=error.log)
             break
         say(
             "measured",
             name=run["name"],
             tunables=run["tunables"],
+            attach_seconds=seconds,
             exit=scheduler.exit_text(),
             **result,
         )

@@ -10,9 +10,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define OPS(name, args...) SEC("struct_ops/" #name) BPF_PROG(name, ##args)
+#define OPS(name, args...)	     SEC("struct_ops/" #name) BPF_PROG(name, ##args)
 #define OPS_SLEEPABLE(name, args...) SEC("struct_ops.s/" #name) BPF_PROG(name, ##args)
-#define LICENCE(text) char _license[] SEC("license") = text
+#define LICENCE(text)		     char _license[] SEC("license") = text
 
 /* A queue of our own; numbers without the top bit are free for schedulers. */
 #define QUEUE 0

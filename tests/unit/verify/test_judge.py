@@ -11,8 +11,8 @@ import pytest
 
 from schedcpd.errors import MicroVmError
 from schedcpd.model import CheckStatus, KernelBuild
-from schedcpd.verify.check import Subject, run_check
-from schedcpd.verify.checks.behaviour import ATTEMPTS, BehaviourCheck, conclude, extremes
+from schedcpd.verify.check import Subject, run_check, variants
+from schedcpd.verify.checks.behaviour import ATTEMPTS, BehaviourCheck, conclude
 from schedcpd.verify.checks.load import LoadCheck
 from schedcpd.verify.guest import GuestIdentity, GuestRun, run_probe
 from schedcpd.verify.judge import control_problem, judge
@@ -210,26 +210,30 @@ async def test_a_bad_run_at_the_edge_of_the_ranges_fails() -> None:
     assert report.findings[0].sentence.startswith("(all at maximum)")
 
 
-def test_the_edges_of_the_ranges_are_run_too() -> None:
-    low, high = extremes(MANIFEST, TUNABLES)
-    assert low["tunables"] == {"slice_us": 100, "share": 0, "preempt": True}
-    assert high["tunables"] == {"slice_us": 20000, "share": 1, "preempt": True}
-    assert extremes(replace(MANIFEST, tunables={}), {}) == []
+def test_the_edges_of_the_ranges_are_tried_too() -> None:
+    given, low, high = variants(SUBJECT)
+    assert given.tunables == TUNABLES
+    assert low.tunables == {"slice_us": 100, "share": 0, "preempt": True}
+    assert high.tunables == {"slice_us": 20000, "share": 1, "preempt": True}
+    assert len(variants(Subject("toy", BYTES, replace(MANIFEST, tunables={}), {}))) == 1
 
 
-LOADING = {"event": "loading"}
+LOADING = {"event": "loading", "name": "as given"}
+REJECTED = {"event": "rejected", "name": "as given"}
 PROGRAM = {"name": "toy_enqueue", "instructions": 12, "states": 1, "log": ""}
+
+LOADED = {"event": "loaded", "name": "as given", "seconds": 0.1, "programs": [PROGRAM]}
 
 
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
         (
-            said(LOADING, {"event": "loaded", "programs": [PROGRAM]}, DONE),
+            said(LOADING, LOADED, DONE),
             (CheckStatus.PASSED, ""),
         ),
         (
-            said(LOADING, {"event": "rejected", "message": "EACCES", "log": "R1 invalid"}, DONE),
+            said(LOADING, {**REJECTED, "message": "EACCES", "log": "R1 invalid"}, DONE),
             (CheckStatus.FAILED, "load.rejected"),
         ),
         (said(LOADING, exit_code=None, end="slow"), (CheckStatus.FAILED, "load.too-slow")),
