@@ -96,7 +96,7 @@ class Host:
             "tunables": chosen,
             "intents": [[key, value] for key, value in (intents or {}).items()],
             "deployment_id": "d-1",
-            "token": token_for(data, scheduler, chosen),
+            "token": await asyncio.to_thread(token_for, data, scheduler, chosen),
         }
         return await self.call("load", **{**params, **overrides})
 
@@ -293,7 +293,9 @@ async def scenario_refusals() -> dict[str, Any]:
             "other_tunables": await host.refused(
                 "load",
                 tunables={"batch_slice_us": 5000},
-                token=token_for((BPF / "intent.bpf.o").read_bytes(), "intent", {}),
+                token=await asyncio.to_thread(
+                    token_for, (BPF / "intent.bpf.o").read_bytes(), "intent", {}
+                ),
             ),
             "relative": await host.refused("load", object="intent.bpf.o"),
             "device": await host.refused("load", object="/dev/zero"),
