@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SchedcpError(Exception):
     """Base of every error this project raises on purpose.
@@ -40,9 +42,25 @@ class ConfigError(SchedcpError):
         self.file, self.line, self.field = file, line, field
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}: " if self.line else (f"{self.file}: " if self.file else "")
+        where = (
+            f"{self.file}:{self.line}: " if self.line else (f"{self.file}: " if self.file else "")
+        )
         field = f"{self.field}: " if self.field else ""
         return f"{where}{field}{super().__str__()}"
+
+
+class ConfigErrors(ConfigError):
+    """Everything wrong with a set of files, at once. Stands at the first problem's place."""
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        first = problems[0]
+        super().__init__(
+            first.message, file=first.file, line=first.line, field=first.field, hint=first.hint
+        )
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class InvalidArgumentError(SchedcpError):
@@ -103,6 +121,10 @@ class TokenError(SchedcpError):
     """A deployment token is missing, forged, expired, replayed or for other bytes."""
 
     code = "BadToken"
+
+    def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason  # a TokenReason of schedcpd/deploy/token.py
 
 
 class SchedulerHostError(SchedcpError):

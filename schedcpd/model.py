@@ -10,11 +10,24 @@ nanoseconds of CLOCK_MONOTONIC unless the name says `unix`; times named
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 Tunable = int | float | bool | str
+
+
+def canonical_json(value: object) -> bytes:
+    """The one spelling of a JSON value that hashes and signatures are made over.
+
+    Keys sorted, no blanks, UTF-8; `1`, `1.0` and `true` stay different. ValueError for
+    NaN and infinities, TypeError for what JSON cannot say.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 class IntentClass(StrEnum):
@@ -146,6 +159,82 @@ class Intent:
     model: str = ""  # for AGENT
 
 
+# ---------------------------------------------------------------- policy
+
+
+class Power(StrEnum):
+    AC = "ac"
+    BATTERY = "battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a policy's conditions are held against. `cpus`: logical CPUs online."""
+
+    cpus: int
+    power: Power = Power.AC  # AC too where the machine has no battery
+    desktop: bool = False  # desktop applications are running
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Where a policy may be chosen by itself. None: any. Bounds are inclusive."""
+
+    power: Power | None = None
+    cpus_min: int | None = None
+    cpus_max: int | None = None
+    desktop: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A scheduler with its tunables and when it is right. `tunables` names every one of them.
+
+    `intents` are the classes it serves; `chosen_for` those of which at least one must be
+    wanted before the planner takes it. `slo_delay_p99_us` is the run delay it promises.
+    """
+
+    name: str
+    description: str
+    scheduler: str  # "" for the kernel's default
+    tunables: Mapping[str, Tunable]
+    intents: tuple[IntentClass, ...]
+    chosen_for: tuple[IntentClass, ...]
+    conditions: Conditions
+    priority: int
+    slo_delay_p99_us: Mapping[IntentClass, float]
+    origin: str  # "shipped", "admin", "runtime" or "built-in"
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerObject:
+    """A compiled scheduler on disk."""
+
+    scheduler: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`match`: every key must have a glob that matches; `exclude`: no key may."""
+
+    name: str
+    match: Mapping[str, tuple[str, ...]]
+    exclude: Mapping[str, tuple[str, ...]]
+    intent: IntentClass
+    priority: int
+    why: str
+    file: str  # base name; "built-in" for the embedded ones
+    line: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.file}:{self.name}"
+
+
 # ---------------------------------------------------------------- plan
 
 
@@ -210,6 +299,9 @@ class Verdict:
 
     `id` is the SHA-256 of the canonical JSON of all other fields, so a verdict
     can be neither edited nor reused for other bytes.
+
+    It holds for `tunables` and for every value within `ranges` (name -> inclusive
+    bounds); a tunable without a range is held to its value in `tunables`.
     """
 
     id: str
@@ -223,6 +315,32 @@ class Verdict:
     made_unix_s: int
     origin: VerdictOrigin
     schedcp_version: str
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def content_id(self) -> str:
+        """What `id` must be. A verdict whose `id` differs was edited."""
+        content = asdict(self)
+        del content["id"]
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+    def uncovered(self, tunables: Mapping[str, Tunable]) -> tuple[str, ...]:
+        """Names of tunables whose value was not verified, sorted; () when all are covered."""
+        return tuple(
+            sorted(
+                name
+                for name in {*tunables, *self.tunables}
+                if not self._covers(name, tunables.get(name, self.tunables.get(name)))
+            )
+        )
+
+    def _covers(self, name: str, value: Tunable | None) -> bool:
+        if name not in self.tunables or type(value) is not type(self.tunables[name]):
+            return False
+        if name in self.ranges and isinstance(value, int | float):
+            low, high = self.ranges[name]
+            return low <= value <= high
+        return value == self.tunables[name]
 
 
 # ---------------------------------------------------------------- deploy

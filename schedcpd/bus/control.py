@@ -63,7 +63,10 @@ class Control(Protocol):
         """cgroup path -> pinned class."""
 
     async def apply(self, policy: str, *, actor: str) -> Status:
-        """Deploys a policy by name ("kernel-default" for none, "auto" to let the planner choose)."""
+        """Deploys a policy by name.
+
+        "kernel-default" is none of ours; "auto" lets the planner choose.
+        """
 
     async def rollback(self, *, actor: str, reason: str = "") -> Status:
         """Back to last-known-good before the current deployment, else to the kernel's default."""
@@ -77,7 +80,7 @@ class Control(Protocol):
         """Reads configuration and policies again. ConfigError: the old ones stay."""
 
     def explain(self, target: str) -> Mapping[str, object]:
-        """Signal, profile, intent with source, candidates considered, verdict, outcome: as JSON types.
+        """Signal, profile, intent and source, candidates, verdict, outcome: as JSON types.
 
         `target` "" explains the current deployment.
         """
