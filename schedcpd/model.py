@@ -173,12 +173,14 @@ class Machine:
 
     cpus: int
     power: Power = Power.AC  # AC too where the machine has no battery
-    desktop: bool = False  # desktop applications are running
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Where a policy may be chosen by itself. None: any. Bounds are inclusive."""
+    """Where a policy may be chosen by itself. None: any. Bounds are inclusive.
+
+    `desktop`: whether desktop applications are running.
+    """
 
     power: Power | None = None
     cpus_min: int | None = None

@@ -14,6 +14,7 @@ import json
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +142,10 @@ class JsonLineServer:
     async def start(self, listen: socket.socket | Path) -> None:
         """Listens on a bound, non-blocking socket (socket activation), or binds a new path."""
         if isinstance(listen, socket.socket):
+            # From 3.13 on, asyncio would unlink the path of a socket that is not its own.
+            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
             self._server = await asyncio.start_unix_server(
-                self._connected, sock=listen, limit=LINE_MAX
+                self._connected, sock=listen, limit=LINE_MAX, **keep
             )
         else:
             self._server = await asyncio.start_unix_server(

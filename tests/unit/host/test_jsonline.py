@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,16 @@ def test_errors_round_trip(cls: type[SchedcpError], message: str, hint: str) -> 
 @given(_json)
 def test_any_error_member_becomes_a_schedcp_error(data: Any) -> None:
     assert isinstance(error_from_json(data), SchedcpError)
+
+
+async def test_a_socket_passed_in_keeps_its_path(tmp_path: Path) -> None:
+    """systemd's socket unit owns the path; Python 3.13 would unlink it when the service ends."""
+    path = tmp_path / "s.sock"
+    listen = socket.socket(socket.AF_UNIX)
+    listen.bind(str(path))
+    listen.listen()
+    listen.setblocking(False)
+    server = JsonLineServer({}, allow=lambda _peer: None)
+    await server.start(listen)
+    await server.close()
+    assert path.exists()

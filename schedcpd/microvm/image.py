@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest's disk: Debian trixie with systemd, D-Bus and polkit, our agent, and the demo's programs.
+
+Made by mmdebstrap from the mirror that the host's apt uses, cached by the hash of the recipe.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedcpd.errors import MicroVmError
+from schedcpd.host import process
+from schedcpd.microvm import debian
+from schedcpd.microvm.cache import Progress, cache_dir, content_key, made_whole, prune
+from schedcpd.microvm.kernel import private_apt
+
+SUITE = "trixie"
+PACKAGES = (
+    # a normal machine
+    "systemd", "systemd-sysv", "udev", "dbus", "polkitd", "kmod", "procps", "iproute2", "less",
+    "busybox-static", "adduser",
+    # what the package schedcp depends on
+    "python3", "python3-dbus-next", "python3-systemd", "python3-yaml", "python3-structlog",
+    "python3-cryptography", "python3-pyelftools", "libbpf1",
+    # verification and load
+    "bpftool", "stress-ng",
+    # the demo's workloads: a C build, a web server, a load generator
+    "gcc", "libc6-dev", "make", "nginx-light", "wrk",
+)  # fmt: skip
+SOURCE_PACKAGE = "lua5.4"  # unpacked in /usr/src/lua
+DISK_BYTES = 4 << 30  # sparse
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
+    "e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "systemd-tmpfiles-clean.timer",
+    "systemd-timesyncd.service", "systemd-networkd-wait-online.service", "getty@tty1.service",
+    "systemd-pcrmachine.service", "systemd-hwdb-update.service", "ldconfig.service",
+    "systemd-random-seed.service", "systemd-firstboot.service",
+)  # fmt: skip
+DISABLED = ("nginx.service",)
+GUEST = Path(__file__).parent / "guest"
+
+FSTAB = "/dev/vda / ext4 rw,relatime 0 0\n"
+AUTOLOGIN = """[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 - $TERM
+"""
+EXCLUDED_PATHS = (
+    "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
+    "/usr/share/doc/*",
+)  # fmt: skip
+TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A disk image: raw ext4, never written to (machines write to overlays)."""
+
+    id: str
+    disk: Path
+    busybox: bytes
+
+
+def image_key() -> str:
+    """Hash of everything the image is made from, but for the versions of Debian's packages."""
+    guest = [path.read_bytes() for path in sorted(GUEST.iterdir()) if path.is_file()]
+    recipe = repr((1, SUITE, PACKAGES, SOURCE_PACKAGE, DISK_BYTES, MASKED, DISABLED))
+    return content_key(recipe, FSTAB, AUTOLOGIN, repr(EXCLUDED_PATHS), *guest)
+
+
+def cached_image() -> Image | None:
+    key = image_key()
+    folder = cache_dir() / "image" / key
+    if not (folder / "disk.ext4").exists():
+        return None
+    return Image(key, folder / "disk.ext4", (folder / "busybox").read_bytes())
+
+
+def as_root(*argv: str | Path) -> list[str]:
+    """The argument vector that runs as root: itself, or through sudo.
+
+    Raises MicroVmError where neither is possible.
+    """
+    words = [str(word) for word in argv]
+    if os.geteuid() == 0:
+        return words
+    if shutil.which("sudo") is None:
+        raise MicroVmError(f"{words[0]} needs root", hint="run as root, or install sudo")
+    return ["sudo", "--", *words]
+
+
+async def build_image(progress: Progress, *, refresh: bool = False) -> Image:
+    """The image, made if the cache has none (or made again with `refresh`).
+
+    Raises MicroVmError or ProcessError with the tool's last words.
+    """
+    known = cached_image()
+    if known is not None and not refresh:
+        return known
+    if shutil.which("mmdebstrap") is None:
+        raise MicroVmError("mmdebstrap is not installed", hint="apt install mmdebstrap")
+    target = cache_dir() / "image" / image_key()
+    with made_whole(target) as scratch:
+        apt = await private_apt([SUITE], progress, source=True)
+        progress(f"image: fetching the source of {SOURCE_PACKAGE}")
+        sources = await apt.download_source(SOURCE_PACKAGE, scratch / "source")
+        overlay = scratch / "overlay.tar"
+        overlay.write_bytes(overlay_tar(sources))
+        list_file = scratch / "debian.sources"
+        list_file.write_text(debian.deb822([SUITE, f"{SUITE}-updates"]), encoding="utf-8")
+        root = scratch / "root"
+        progress(f"image: mmdebstrap {SUITE} with {len(PACKAGES)} packages (about a minute)")
+        argv = as_root(
+            "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
+            *[f"--aptopt={line}" for line in await debian.inherited_options()],
+            *[f"--dpkgopt=path-exclude={path}" for path in EXCLUDED_PATHS],
+            f"--include={','.join(PACKAGES)}",
+            f"--customize-hook=tar -x -C \"$1\" --no-same-owner -f '{overlay}'",
+            f'--customize-hook=chroot "$1" systemctl --quiet disable {" ".join(DISABLED)}',
+            f'--customize-hook=chroot "$1" systemctl --quiet mask {" ".join(MASKED)}',
+            '--customize-hook=chroot "$1" systemctl --quiet enable schedcp-guest.service',
+            SUITE, root, list_file,
+        )  # fmt: skip
+        (await process.run(argv, timeout_s=TIMEOUT_S)).check("mmdebstrap")
+        try:
+            progress("image: writing the file system")
+            disk = scratch / "disk.ext4"
+            with disk.open("wb") as file:
+                file.truncate(DISK_BYTES)
+            (scratch / "busybox").write_bytes((root / "usr/bin/busybox").read_bytes())
+            argv = as_root(
+                "mkfs.ext4", "-q", "-F", "-L", "schedcp", "-O", "^has_journal", "-E",
+                "lazy_itable_init=0,nodiscard", "-d", root, disk,
+            )  # fmt: skip
+            (await process.run(argv, timeout_s=600)).check("mkfs.ext4")
+        finally:
+            (await process.run(as_root("rm", "-rf", root), timeout_s=600)).check()
+        shutil.rmtree(scratch / "source")
+        overlay.unlink()
+    prune(cache_dir() / "image", keep=1)
+    image = cached_image()
+    if image is None:
+        raise MicroVmError("the image was made but cannot be found again")
+    progress(f"image: {image.id} is ready")
+    return image
+
+
+def overlay_tar(source_files: list[Path]) -> bytes:
+    """What is ours in the guest: the agent, its unit, the console's login, the C program's source."""
+    files = {
+        "usr/lib/schedcp-guest/agent.py": (GUEST / "agent.py").read_text(encoding="utf-8"),
+        "etc/systemd/system/schedcp-guest.service": (GUEST / "schedcp-guest.service").read_text(
+            encoding="utf-8"
+        ),
+        "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf": AUTOLOGIN,
+        "etc/fstab": FSTAB,
+        "etc/hostname": "schedcp-vm\n",
+        "etc/hosts": "127.0.0.1 localhost schedcp-vm\n::1 localhost\n",
+        "etc/machine-id": content_key("machine-id").ljust(32, "0") + "\n",
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, text in files.items():
+            _add(tar, name, text.encode(), 0o755 if name.endswith(".py") else 0o644)
+        upstream = next(path for path in source_files if ".orig.tar." in path.name)
+        with tarfile.open(upstream) as source:
+            for member in source.getmembers():
+                _, _, below = member.name.strip("/").partition("/")
+                content = source.extractfile(member) if member.isfile() else None
+                if content is not None and below:
+                    _add(tar, f"usr/src/lua/{below}", content.read(), member.mode & 0o755)
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), mode
+    tar.addfile(info, io.BytesIO(data))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a policy is not taken: one sentence each, for `explain`."""
+
+from __future__ import annotations
+
+from schedcpd.host.yamlpos import shown
+from schedcpd.model import IntentClass, Machine, Policy
+from schedcpd.plan.situation import Demand, Situation
+
+
+def objection(policy: Policy, situation: Situation) -> str:
+    """Why the planner would not take this policy by itself, "" when it would."""
+    if not policy.scheduler:
+        return "" if not situation.demand.wanted else _kernel_objection(situation.demand)
+    return (
+        unusable(policy, situation)
+        or _machine_objection(policy, situation.machine, situation.demand)
+        or _demand_objection(policy, situation.demand)
+    )
+
+
+def _kernel_objection(demand: Demand) -> str:
+    return f"serves no class but normal, and there is {wants(demand)}"
+
+
+def unusable(policy: Policy, situation: Situation) -> str:
+    """What holds against a policy even when an operator asks for it."""
+    known = situation.objects.get(policy.scheduler)
+    if known is None:
+        return f"the object of scheduler {policy.scheduler} is missing"
+    quarantine = situation.history.quarantined.get(known.sha256)
+    if quarantine is not None:
+        return f"scheduler {policy.scheduler} is quarantined: {shown(quarantine, 200)}"
+    return ""
+
+
+def _machine_objection(policy: Policy, machine: Machine, demand: Demand) -> str:
+    when = policy.conditions
+    if when.power is not None and when.power != machine.power:
+        return f"is for {when.power} power, the machine is on {machine.power}"
+    if when.cpus_min is not None and machine.cpus < when.cpus_min:
+        return f"is for {when.cpus_min} CPUs or more, there are {machine.cpus}"
+    if when.cpus_max is not None and machine.cpus > when.cpus_max:
+        return f"is for {when.cpus_max} CPUs or fewer, there are {machine.cpus}"
+    if when.desktop is not None and when.desktop != demand.desktop:
+        return (
+            "is for desktops, no desktop application runs"
+            if when.desktop
+            else "is for machines without a desktop, and desktop applications run"
+        )
+    return ""
+
+
+def _demand_objection(policy: Policy, demand: Demand) -> str:
+    missing = demand.wanted - set(policy.intents)
+    if missing:
+        return f"does not serve {_list(missing, demand)}"
+    if not demand.wanted & set(policy.chosen_for):
+        return f"is chosen only when {' or '.join(policy.chosen_for)} is wanted"
+    return ""
+
+
+def wants(demand: Demand) -> str:
+    return _list(demand.wanted, demand)
+
+
+def _list(classes: frozenset[IntentClass], demand: Demand) -> str:
+    """ "latency (3, such as nginx) and batch (1, such as make)"."""
+    named = [
+        f"{intent} ({demand.counts[intent]}, such as {shown(demand.examples[intent])})"
+        for intent in IntentClass
+        if intent in classes
+    ]
+    return " and ".join(named)
