@@ -19,8 +19,8 @@ from schedcpd.errors import InvalidArgumentError, MicroVmError
 BLOCK = 1 << 20
 UNPACK = (
     "sh", "-c",
-    'set -o pipefail; dd if=/dev/vdb iflag=direct bs=1M count="$1" status=none | '
-    "tar -x -f - -C / --keep-directory-symlink --no-same-owner",
+    'dd if=/dev/vdb iflag=direct bs=1M count="$1" status=none | '
+    "{ tar -x -f - -C / --keep-directory-symlink --no-same-owner; s=$?; cat >/dev/null; exit $s; }",
     "put",
 )  # fmt: skip
 
