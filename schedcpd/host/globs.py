@@ -13,19 +13,26 @@ from fnmatch import translate
 from functools import lru_cache
 
 MAX_GLOB = 256
+_WILD_START = frozenset("*?[")
 _WILD = re.compile(r"\[[^]]*\]|[*?]")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _compiled(glob: str) -> re.Pattern[str]:
     return re.compile(translate(glob))
+
+
+def _matches(glob: str, name: str) -> bool:
+    if _WILD_START.isdisjoint(glob):  # most globs are plain names: no pattern is kept for them
+        return glob == name
+    return _compiled(glob).match(name) is not None
 
 
 def name_matches(globs: Iterable[str], name: str) -> str | None:
     """The first glob that matches `name`, None when none does. An empty name matches nothing."""
     if not name:
         return None
-    return next((glob for glob in globs if _compiled(glob).match(name)), None)
+    return next((glob for glob in globs if _matches(glob, name)), None)
 
 
 def path_matches(globs: Iterable[str], path: str) -> str | None:
@@ -64,7 +71,7 @@ def _walk(globs: list[str], levels: list[str]) -> bool:
                 continue
             if globs[at] == "**":
                 step.add(at)
-            elif _compiled(globs[at]).match(level):
+            elif _matches(globs[at], level):
                 step.add(at + 1)
         reach = _skip(step, globs)
         if not reach:

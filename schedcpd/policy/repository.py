@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from schedcpd.config import KERNEL_DEFAULT
+from schedcpd.config import AUTO, KERNEL_DEFAULT, Config
 from schedcpd.errors import ConfigError, NotFoundError
 from schedcpd.host import yamlfields
 from schedcpd.host.manifest import Manifest, load_manifests, object_path, object_sha256
@@ -115,6 +115,17 @@ def load(
         MappingProxyType(_objects(bpf_dir, manifests)),
         MappingProxyType(good),
     )
+
+
+def check(config: Config) -> tuple[ConfigError, ...]:
+    """What `schedcpd --check-config` adds: every problem of policies, rules and manifests."""
+    repository = load(config.policy_dirs, config.bpf_dir)
+    known = {policy.name for policy in repository.policies()}
+    if config.policy == AUTO or config.policy in known:
+        return repository.problems()
+    hint = yamlfields.one_of(config.policy, {AUTO, *known})
+    absent = ConfigError(f"there is no policy {config.policy}", field="policy", hint=hint)
+    return (*repository.problems(), absent)
 
 
 def _files_in_force(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schedcpd.config import Config
 from schedcpd.errors import ConfigError, NotFoundError
 from schedcpd.host.manifest import load_manifests
 from schedcpd.host.yamlpos import Problems
@@ -18,7 +20,7 @@ from schedcpd.model import Conditions, IntentClass, Power
 from schedcpd.policy.read_policy import KEYS as POLICY_KEYS
 from schedcpd.policy.read_rule import KEYS as RULE_KEYS
 from schedcpd.policy.read_rule import MATCH_KEYS
-from schedcpd.policy.repository import KERNEL_POLICY, Repository, load
+from schedcpd.policy.repository import KERNEL_POLICY, Repository, check, load
 from schedcpd.policy.schema import PolicyFile, read_policy_file
 
 MANIFEST = """\
@@ -261,6 +263,17 @@ def test_a_100_mb_file_is_left_out(tree: Tree) -> None:
     repository = tree.load()
     assert "larger than" in repository.problems()[0].message
     assert len(repository.rules()) == 1
+
+
+def test_check_config_tells_of_policies_too(tree: Tree) -> None:
+    (tree.share / "a.yaml").write_text(POLICY)
+    told_of = Config(policy="fast", policy_dirs=tuple(tree.dirs), bpf_dir=tree.bpf)
+    assert check(told_of) == ()
+    (problem,) = check(replace(told_of, policy="fats"))
+    assert (problem.field, problem.message) == ("policy", "there is no policy fats")
+    assert "did you mean fast?" in problem.hint
+    (tree.share / "a.yaml").write_text(POLICY.replace("500", "5"))
+    assert [p.field for p in check(told_of)] == ["policies[0].tunables.slice_us", "", "policy"]
 
 
 _words = st.sampled_from(
