@@ -57,7 +57,7 @@ def start_build(source: str, jobs: int) -> None:
     sh(
         *("systemd-run", "--quiet", "--unit=demo-build", "--slice=demo-build.slice"),
         *("--property=RemainAfterExit=yes", f"--working-directory={tree}"),
-        *("make", f"-j{jobs}"),
+        *("make", f"-j{jobs}", "MYCFLAGS=-O0"),
     )
 
 
