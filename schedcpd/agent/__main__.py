@@ -26,7 +26,7 @@ from schedcpd.errors import AuthorizationError
 from schedcpd.host.jsonline import JsonLineServer, Peer
 
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
-_log = logging.getLogger("schedcp-agent")
+_logger = logging.getLogger("schedcp-agent")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +93,7 @@ def _allow(peer: Peer) -> None:
 
 async def _serve(listen: socket.socket, config: AgentFile, reason: str) -> None:
     if reason:
-        _log.warning("%s", reason)
+        _logger.warning("%s", reason)
     service = Service(config, reason, LiteLlm(config))
     server = JsonLineServer(service.methods(), allow=_allow)
     loop = asyncio.get_running_loop()

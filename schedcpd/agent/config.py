@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +35,7 @@ class AgentFile:
     idle_exit_s: float = 60.0
     max_prompt_bytes: int = 4096
     max_response_bytes: int = 65_536
-    api_key: str = ""  # from the credential, never from the file
+    api_key: str = field(default="", repr=False)  # from the credential, never from the file
 
     @property
     def call_tokens(self) -> int:

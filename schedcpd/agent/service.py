@@ -21,7 +21,7 @@ from schedcpd.host.untrusted import clean
 PROTOCOL = 1
 _GRACE_S = 5.0  # beyond its deadline, a call that blocks the whole process ends the process
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -84,12 +84,12 @@ class Service:
             try:
                 found = await self._inferer.infer(profile, timeout_s=timeout_s)
             except SchedcpError as e:
-                _log.warning("no answer: %s", e)
+                _logger.warning("no answer: %s", e)
                 raise
             finally:
                 self._hard_stop(None)
                 self._last_request = time.monotonic()
-        _log.info(
+        _logger.info(
             "%s, %d+%d tokens, %d attempt(s), %.1f s",
             found.answer.intent_class,
             found.prompt_tokens,

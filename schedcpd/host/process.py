@@ -105,15 +105,16 @@ class _Capped:
 async def start(
     argv: Sequence[str | os.PathLike[str]],
     *,
-    stdin: int = asyncio.subprocess.DEVNULL,
-    stdout: int = asyncio.subprocess.DEVNULL,
-    stderr: int = asyncio.subprocess.DEVNULL,
+    stdin: int | None = asyncio.subprocess.DEVNULL,
+    stdout: int | None = asyncio.subprocess.DEVNULL,
+    stderr: int | None = asyncio.subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
 ) -> asyncio.subprocess.Process:
     """Starts a long-lived program in a session of its own; the caller must `stop` it.
 
+    A stream that is None is this process' own.
     Raises ProcessError if it cannot be started.
     """
     try:
@@ -161,8 +162,8 @@ async def run(
 ) -> ProcessResult:
     """Runs a program to its end.
 
-    `timeout_s` is wall-clock seconds; when it passes, the process group is killed and the result has
-    `timed_out`. `tee` sees every chunk of both streams as it comes. A non-zero exit code is a
+    `timeout_s` is wall-clock seconds; when it passes, the process group is killed and the result
+    has `timed_out`. `tee` sees every chunk of both streams as it comes. A non-zero exit code is a
     result, not an error (see `ProcessResult.check`). Raises ProcessError if it cannot be started.
     """
     began = time.monotonic()

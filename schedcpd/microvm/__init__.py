@@ -24,8 +24,9 @@ from schedcpd.microvm import snapshot
 from schedcpd.microvm.cache import Progress, stderr_progress
 from schedcpd.microvm.errors import VmDiedError, VmFrozenError, VmGoneError, VmTimeLimitError
 from schedcpd.microvm.kernel import GuestKernel, installed_kernel
+from schedcpd.microvm.machine import GuestResult
 from schedcpd.microvm.spec import Accelerator, ThreadMode, VmSpec
-from schedcpd.microvm.vm import GuestResult, MicroVm
+from schedcpd.microvm.vm import MicroVm
 
 __all__ = [
     "Accelerator",
@@ -55,7 +56,7 @@ async def boot(
     console_log: Path | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[MicroVm]:
-    """A machine booted from cold. `limit_s` bounds its whole life; `console_log` keeps the console."""
+    """A machine booted from cold. `limit_s` bounds its life; `console_log` keeps its console."""
     machine = await snapshot.prepare(spec or VmSpec(), progress or stderr_progress())
     async with MicroVm.start(machine, limit_s=limit_s, console_log=console_log) as vm:
         yield vm
@@ -68,13 +69,19 @@ async def resume(
     limit_s: float = DEFAULT_LIMIT_S,
     console_log: Path | None = None,
     progress: Progress | None = None,
+    interactive: bool = False,
 ) -> AsyncIterator[MicroVm]:
-    """A machine resumed, booted and idle, from the spec's snapshot (made at the first use)."""
+    """A machine resumed, booted and idle, from the spec's snapshot (made at the first use).
+
+    `interactive` puts its serial console, with a root shell, on this process' terminal.
+    """
     say = progress or stderr_progress()
     machine = await snapshot.prepare(spec or VmSpec(), say)
     async with (
         snapshot.snapshot_of(machine, say) as saved,
-        MicroVm.start(saved, limit_s=limit_s, console_log=console_log) as vm,
+        MicroVm.start(
+            saved, limit_s=limit_s, console_log=console_log, interactive=interactive
+        ) as vm,
     ):
         yield vm
 

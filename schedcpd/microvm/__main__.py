@@ -13,11 +13,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import termios
 from pathlib import Path
 
 from schedcpd.errors import SchedcpError
-from schedcpd.microvm import VmSpec, boot, build, debian, kernel, resume
-from schedcpd.microvm.cache import stderr_progress
+from schedcpd.microvm import VmSpec, boot, build, debian, image, kernel, qemu, resume
+from schedcpd.microvm.cache import cache_dir, stderr_progress
+
+SHELL_LIMIT_S = 12 * 3600.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +90,40 @@ async def _run(args: argparse.Namespace) -> int:
     return result.exit_code if result.exit_code >= 0 else 128 - result.exit_code
 
 
+async def _shell(args: argparse.Namespace) -> int:
+    await build(_spec(args))
+    saved = termios.tcgetattr(0) if sys.stdin.isatty() else None
+    print("A root shell in the micro-VM; press Enter for its prompt, Ctrl-A X to end.", flush=True)
+    try:
+        async with resume(_spec(args), limit_s=SHELL_LIMIT_S, interactive=True) as vm:
+            await vm.ended()
+    finally:
+        if saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+    return 0
+
+
+async def _info() -> int:
+    found, built, tried = (
+        kernel.cached_kernel(),
+        image.cached_image(),
+        qemu.remembered_accelerator(),
+    )
+    folder = cache_dir()
+    rows = {
+        "cache": str(folder),
+        "qemu": await qemu.version(),
+        "accelerator": tried.get("accelerator", "not tried yet"),
+        "kvm": tried.get("kvm", "not tried yet"),
+        "kernel": found.release if found else "not fetched yet",
+        "image": built.id if built else "not built yet",
+        "snapshots": str(len(list(folder.glob("snapshot/*/state")))),
+    }
+    for name, value in rows.items():
+        print(f"{name:12} {value}")
+    return 0
+
+
 async def _main(args: argparse.Namespace) -> int:
     match args.command:
         case "build":
@@ -94,13 +131,18 @@ async def _main(args: argparse.Namespace) -> int:
             return 0
         case "run":
             return await _run(args)
+        case "shell":
+            return await _shell(args)
+        case "info":
+            return await _info()
         case "apt":
             return await debian.main(args.argv)
         case "kernel":
             found = await kernel.backports_kernel(stderr_progress(), refresh=args.refresh)
             print(found.release if args.release else await kernel.vmlinux(found))
             return 0
-    return 2
+        case _:
+            return 2
 
 
 def main() -> int:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 Progress = Callable[[str], None]
@@ -44,10 +45,9 @@ def content_key(*parts: str | bytes) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Holds an advisory lock on `path` (made if absent). Yields False if `wait` is false and it is taken.
+    """Holds an advisory lock on `path` (made if absent). Blocks the thread while it waits.
 
-    Blocks the thread: call it through `asyncio.to_thread` where that could last, or use
-    `acquire`/`release`.
+    Yields False if `wait` is false and somebody has it.
     """
     fd = acquire(path, shared=shared, wait=wait)
     try:
@@ -55,6 +55,18 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
     finally:
         if fd is not None:
             os.close(fd)
+
+
+@contextlib.asynccontextmanager
+async def async_locked(path: Path) -> AsyncIterator[None]:
+    """Holds the exclusive lock on `path`; waits for it without blocking the event loop."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = await asyncio.to_thread(acquire, path)
+    assert fd is not None
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
@@ -71,7 +83,7 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
 
 @contextlib.contextmanager
 def made_whole(target: Path) -> Iterator[Path]:
-    """A scratch directory that becomes `target` when the block ends well, and vanishes otherwise."""
+    """A scratch directory that becomes `target` if the block ends well, and else vanishes."""
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -85,7 +97,7 @@ def made_whole(target: Path) -> Iterator[Path]:
 
 
 def prune(parent: Path, keep: int) -> None:
-    """Removes the least recently used directories of `parent` beyond `keep`, but none that is locked."""
+    """Removes the least recently used directories of `parent` beyond `keep`, but no locked one."""
     entries = sorted(
         (entry for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
         key=lambda entry: entry.stat().st_mtime,

@@ -119,14 +119,21 @@ def archive(apt_dir: Path = APT_DIR, release: str | None = None) -> AptSource:
 
     Raises MicroVmError where apt has none (not a Debian machine).
     """
-    wanted = {release if release is not None else codename(), "stable", "testing", "unstable", "sid"}
+    wanted = {
+        release if release is not None else codename(),
+        "stable",
+        "testing",
+        "unstable",
+        "sid",
+    }
     for source in sources(apt_dir):
         if source.uri.startswith(("cdrom:", "file:")):
             continue
         if wanted & set(source.suites) and "main" in source.components:
             return source
+    name = release or codename() or "unknown release"
     raise MicroVmError(
-        f"apt has no source for Debian's main archive ({release or codename() or 'unknown release'})",
+        f"apt has no source for Debian's main archive ({name})",
         hint="add one to /etc/apt/sources.list.d, or build on a Debian machine",
     )
 

@@ -37,6 +37,6 @@ class VmTimeLimitError(VmGoneError):
 
 
 class VmDiedError(VmGoneError):
-    """QEMU ended by itself: a guest panic (no reboot is allowed), a power-off, or a fault of QEMU."""
+    """QEMU ended by itself: a guest panic (nothing reboots), a power-off, or a fault of QEMU."""
 
     code = "VmDied"

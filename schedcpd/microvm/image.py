@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest's disk: Debian trixie with systemd, D-Bus and polkit, our agent, and the demo's programs.
+"""The guest's disk: Debian trixie with systemd, D-Bus, polkit, our agent, the demo's programs.
 
 Made by mmdebstrap from the mirror that the host's apt uses, cached by the hash of the recipe.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 from schedcpd.errors import MicroVmError
 from schedcpd.host import process
 from schedcpd.microvm import debian
-from schedcpd.microvm.cache import Progress, cache_dir, content_key, made_whole, prune
-from schedcpd.microvm.kernel import private_apt
+from schedcpd.microvm.apt import private_apt
+from schedcpd.microvm.cache import Progress, async_locked, cache_dir, content_key, made_whole, prune
 
 SUITE = "trixie"
 PACKAGES = (
@@ -101,6 +101,14 @@ async def build_image(progress: Progress, *, refresh: bool = False) -> Image:
     known = cached_image()
     if known is not None and not refresh:
         return known
+    async with async_locked(cache_dir() / "image" / "lock"):
+        known = cached_image()
+        if known is not None and not refresh:
+            return known
+        return await _make(progress)
+
+
+async def _make(progress: Progress) -> Image:
     if shutil.which("mmdebstrap") is None:
         raise MicroVmError("mmdebstrap is not installed", hint="apt install mmdebstrap")
     target = cache_dir() / "image" / image_key()
@@ -141,7 +149,7 @@ async def build_image(progress: Progress, *, refresh: bool = False) -> Image:
             (await process.run(as_root("rm", "-rf", root), timeout_s=600)).check()
         shutil.rmtree(scratch / "source")
         overlay.unlink()
-    prune(cache_dir() / "image", keep=1)
+    prune(cache_dir() / "image", keep=2)
     image = cached_image()
     if image is None:
         raise MicroVmError("the image was made but cannot be found again")
@@ -150,7 +158,7 @@ async def build_image(progress: Progress, *, refresh: bool = False) -> Image:
 
 
 def overlay_tar(source_files: list[Path]) -> bytes:
-    """What is ours in the guest: the agent, its unit, the console's login, the C program's source."""
+    """What is ours in the guest: agent, unit, the console's login, the C program's source."""
     files = {
         "usr/lib/schedcp-guest/agent.py": (GUEST / "agent.py").read_text(encoding="utf-8"),
         "etc/systemd/system/schedcp-guest.service": (GUEST / "schedcp-guest.service").read_text(

@@ -23,7 +23,9 @@ DRIVERS = (
 INIT = """#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
-for module in $($b cat /modules.order); do $b insmod /$module || echo "initramfs: $module failed"; done
+for module in $($b cat /modules.order); do
+    $b insmod /$module || echo "initramfs: $module failed"
+done
 n=0
 while [ ! -b /dev/vda ]; do
     n=$((n + 1))

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from schedcpd.errors import MicroVmError
 from schedcpd.host import process
-from schedcpd.microvm import debian
-from schedcpd.microvm.cache import Progress, cache_dir, made_whole
+from schedcpd.microvm.apt import PrivateApt, private_apt
+from schedcpd.microvm.cache import Progress, async_locked, cache_dir, made_whole
 
 SUITE = "trixie-backports"
 META_PACKAGE = "linux-image-cloud-amd64"
-FETCH_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +77,54 @@ def cached_kernel() -> GuestKernel | None:
 
 
 async def backports_kernel(progress: Progress, *, refresh: bool = False) -> GuestKernel:
-    """The backports kernel, fetched if the cache has none (or asked again with `refresh`).
+    """The backports kernel, fetched if the cache has none (or asked for again with `refresh`).
 
     Raises MicroVmError if apt cannot find or fetch it.
     """
     known = cached_kernel()
     if known is not None and not refresh:
         return known
-    apt = await private_apt([SUITE], progress)
+    async with async_locked(cache_dir() / "kernel" / "lock"):
+        known = cached_kernel()
+        if known is not None and not refresh:
+            return known
+        return await _fetch(SUITE, progress)
+
+
+async def stable_kernel(progress: Progress) -> GuestKernel:
+    """Trixie's own kernel, which has no sched_ext: for trying what happens without it."""
+    folder = cache_dir() / "kernel-stable"
+    for built in folder.glob("*/usr/lib/modules/*/modules.builtin"):
+        return _unpacked(built.parents[4], built.parent.name)
+    async with async_locked(folder / "lock"):
+        return await _fetch("trixie", progress, folder)
+
+
+async def _fetch(suite: str, progress: Progress, folder: Path | None = None) -> GuestKernel:
+    apt = await private_apt([suite], progress)
     image = await _depends(apt, META_PACKAGE, r"linux-image-\d\S*-cloud-amd64")
     release = image.removeprefix("linux-image-")
-    target = cache_dir() / "kernel" / release
+    target = (folder or cache_dir() / "kernel") / release
     found = _unpacked(target, release)
     if (found.modules / "modules.builtin").exists():
         return found
-    progress(f"kernel: fetching {release} from {SUITE}")
-    names = [image, *(f"linux-{x}-{release}" for x in ("base", "binary", "modules"))]
+    progress(f"kernel: fetching {release} from {suite}")
+    names = [image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules"))]
     with made_whole(target) as scratch:
         debs = await apt.download([n for n in names if await apt.knows(n)], scratch / "debs")
         for deb in debs:
             (await process.run(["dpkg-deb", "-x", deb, scratch], timeout_s=300)).check()
         shutil.rmtree(scratch / "debs")
-        shutil.rmtree(scratch / "usr" / "share", ignore_errors=True)
+        modules = next(scratch.glob(f"**/lib/modules/{release}"))
+        wanted = scratch / "usr" / "lib" / "modules" / release
+        if modules != wanted:
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            modules.rename(wanted)
         boot = scratch / "boot" / f"vmlinuz-{release}"
         if boot.exists():  # before 7.3
-            modules = next(scratch.glob(f"**/lib/modules/{release}"))
-            wanted = scratch / "usr" / "lib" / "modules" / release
-            if modules != wanted:
-                wanted.parent.mkdir(parents=True, exist_ok=True)
-                modules.rename(wanted)
             boot.rename(wanted / "vmlinuz")
     progress(f"kernel: {release} is ready")
-    return _unpacked(target, release)
+    return found
 
 
 def _unpacked(target: Path, release: str) -> GuestKernel:
@@ -146,74 +161,8 @@ async def vmlinux(kernel: GuestKernel) -> Path:
     return target
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateApt:
-    """apt with a state directory of its own, for other suites than the host's."""
-
-    config: Path
-
-    async def _run(self, *argv: str, cwd: Path | None = None) -> str:
-        result = await process.run(
-            argv, env={"APT_CONFIG": str(self.config)}, timeout_s=FETCH_TIMEOUT_S, cwd=cwd
-        )
-        return result.check(" ".join(argv[:3])).text
-
-    async def update(self) -> None:
-        await self._run("apt-get", "update", "-qq")
-
-    async def show(self, package: str) -> str:
-        return await self._run("apt-cache", "show", "--no-all-versions", package)
-
-    async def knows(self, package: str) -> bool:
-        return bool((await self._run("apt-cache", "pkgnames", package)).split())
-
-    async def download(self, packages: list[str], directory: Path) -> list[Path]:
-        """Fetches these .deb files, verified by apt."""
-        directory.mkdir(parents=True)
-        await self._run("apt-get", "download", "-qq", *packages, cwd=directory)
-        return sorted(directory.glob("*.deb"))
-
-    async def download_source(self, package: str, directory: Path) -> list[Path]:
-        """Fetches a source package's files, verified by apt, not unpacked."""
-        directory.mkdir(parents=True)
-        await self._run("apt-get", "source", "-qq", "--download-only", package, cwd=directory)
-        return sorted(directory.iterdir())
-
-
-async def private_apt(suites: list[str], progress: Progress, *, source: bool = False) -> PrivateApt:
-    """apt for `suites` at this machine's mirror, with fresh package lists."""
-    base = cache_dir() / "apt" / ("-".join(suites) + ("-src" if source else ""))
-    for part in ("state/lists/partial", "cache/archives/partial", "etc"):
-        (base / part).mkdir(parents=True, exist_ok=True)
-    (base / "state" / "status").touch()
-    text = debian.deb822(suites)
-    if source:
-        text = text.replace("Types: deb\n", "Types: deb-src\n")
-    (base / "etc" / "debian.sources").write_text(text, encoding="utf-8")
-    config = base / "apt.conf"
-    lines = [
-        f'Dir::State "{base}/state";',
-        f'Dir::State::status "{base}/state/status";',
-        f'Dir::Cache "{base}/cache";',
-        'Dir::Etc::sourcelist "/dev/null";',
-        f'Dir::Etc::sourceparts "{base}/etc";',
-        'Dir::Etc::preferences "/dev/null";',
-        'Dir::Etc::preferencesparts "/dev/null";',
-        'APT::Architecture "amd64";',
-        'APT::Sandbox::User "";',
-        'Acquire::Languages "none";',
-        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
-        *await debian.inherited_options(),
-    ]
-    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    apt = PrivateApt(config)
-    progress(f"apt: reading package lists of {', '.join(suites)}")
-    await apt.update()
-    return apt
-
-
 async def _depends(apt: PrivateApt, package: str, pattern: str) -> str:
     match = re.search(rf"^Depends:.*?\b({pattern})", await apt.show(package), re.MULTILINE)
     if match is None:
-        raise MicroVmError(f"{package} in {SUITE} does not depend on a kernel as expected")
+        raise MicroVmError(f"{package} does not depend on a kernel as expected")
     return match[1]

@@ -20,6 +20,7 @@ from schedcpd.microvm.spec import Accelerator, VmSpec
 
 BINARY = "qemu-system-x86_64"
 MIN_MAJOR = 10
+MEMORY = "accelerator.json"
 PAYLOAD_BYTES = 2 << 30  # size of the read-only disk that carries files in; sparse
 CMDLINE = (
     "console=ttyS0 rw quiet systemd.show_status=no panic=-1 oops=panic tsc=reliable "
@@ -79,7 +80,12 @@ def command_line(spec: VmSpec, accelerator: Accelerator, parts: Parts) -> list[s
     if parts.interactive:
         console = ["-serial", "mon:stdio"]
     else:
-        console = ["-chardev", f"file,id=console,path={parts.console}", "-serial", "chardev:console"]
+        console = [
+            "-chardev",
+            f"file,id=console,path={parts.console}",
+            "-serial",
+            "chardev:console",
+        ]
     return [
         BINARY,
         "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot",
@@ -129,13 +135,10 @@ async def choose_accelerator(vmlinuz: Path, probe_initrd: Path) -> Accelerator:
     `/dev/kvm` may exist and still not work (nested virtualisation off), so only a guest that
     answers counts.
     """
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    key = content_key(await version(), platform.release(), boot_id, str(os.geteuid()))
-    memory = cache_dir() / "accelerator.json"
-    if memory.exists():
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        if known.get("key") == key:
-            return Accelerator(known["accelerator"])
+    key = content_key(await version(), platform.release(), _boot_id(), str(os.geteuid()))
+    known = remembered_accelerator()
+    if known.get("key") == key:
+        return Accelerator(known["accelerator"])
     chosen, why = Accelerator.TCG, "no access to /dev/kvm"
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         argv = [
@@ -149,7 +152,21 @@ async def choose_accelerator(vmlinuz: Path, probe_initrd: Path) -> Accelerator:
             chosen, why = Accelerator.KVM, "a guest started"
         else:
             why = "no guest started: " + (result.error_text.splitlines() or ["no output"])[-1]
+    memory = cache_dir() / MEMORY
     scratch = memory.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps({"key": key, "accelerator": chosen.value, "kvm": why}))
     scratch.rename(memory)
     return chosen
+
+
+def remembered_accelerator() -> dict[str, str]:
+    """The last try: `accelerator`, and `kvm`, what became of KVM. Empty if there was none."""
+    memory = cache_dir() / MEMORY
+    if not memory.exists():
+        return {}
+    known: dict[str, str] = json.loads(memory.read_text(encoding="utf-8"))
+    return known
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()

@@ -54,7 +54,7 @@ class Qmp:
                 raise MicroVmError(f"QEMU is gone during {name}") from error
 
     async def migrate_wait(self, *, timeout_s: float) -> None:
-        """Waits for the outgoing or incoming migration to complete. Raises MicroVmError if it fails."""
+        """Waits until the migration (out or in) is complete. Raises MicroVmError if it fails."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             info = await self.command("query-migrate")

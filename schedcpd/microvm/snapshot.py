@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a spec to a machine: kernel, image, initramfs, accelerator; and its snapshot, made once.
 
-A snapshot is a saved state of the booted, idle machine (QEMU's `mapped-ram` migration to a file) and
-the disk as it was then. Any number of machines resume from it at once, each with an overlay of its
-own. Internal qcow2 snapshots (`savevm`) would have to be copied for each.
+A snapshot is a saved state of the booted, idle machine (QEMU's `mapped-ram` migration to a file)
+and the disk as it was then. Any number of machines resume from it at once, each with an overlay of
+its own. Internal qcow2 snapshots (`savevm`) would have to be copied for each.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from schedcpd.errors import MicroVmError
 from schedcpd.microvm import image, initramfs, kernel, qemu
 from schedcpd.microvm.cache import Progress, acquire, cache_dir, content_key, made_whole, prune
+from schedcpd.microvm.machine import Machine
 from schedcpd.microvm.spec import Accelerator, VmSpec
-from schedcpd.microvm.vm import Machine, MicroVm
+from schedcpd.microvm.vm import MicroVm
 
 KEEP = 6  # snapshots, about 300 MB each
 BOOT_LIMIT_S = 900.0
@@ -119,9 +120,7 @@ async def _make(machine: Machine, target: Path, progress: Progress) -> None:
     how = machine.accelerator.value.upper()
     progress(f"snapshot: booting under {how} (about a minute without KVM)")
     with made_whole(target) as scratch:
-        async with MicroVm.start(
-            machine, limit_s=BOOT_LIMIT_S, disk=scratch / "disk.qcow2"
-        ) as vm:
+        async with MicroVm.start(machine, limit_s=BOOT_LIMIT_S, disk=scratch / "disk.qcow2") as vm:
             progress(f"snapshot: the guest answered after {vm.ready_seconds:.0f} s")
             warm = await vm.run(["sh", "-c", WARM_UP], timeout_s=300)
             state = (warm.text.splitlines() or [""])[0]

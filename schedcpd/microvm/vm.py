@@ -10,18 +10,18 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from schedcpd.errors import MicroVmError
 from schedcpd.host import process
-from schedcpd.microvm import qemu, transfer
+from schedcpd.microvm import machine, qemu, transfer
 from schedcpd.microvm.cache import cache_dir
 from schedcpd.microvm.channel import Call, ChannelClosedError, GuestChannel
 from schedcpd.microvm.errors import VmDiedError, VmFrozenError, VmGoneError, VmTimeLimitError
+from schedcpd.microvm.machine import GuestResult, Machine
 from schedcpd.microvm.qmp import Qmp
-from schedcpd.microvm.spec import Accelerator, VmSpec
+from schedcpd.microvm.spec import Accelerator
 
 OUTPUT_CAP = 64 * 1024 * 1024
 KILL_GRACE_S = 15.0  # after SIGKILL, a live guest reports the end within this
@@ -38,61 +38,11 @@ GUEST_ENV = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GuestResult:
-    """How one command in the guest ended.
-
-    `exit_code` is negative for a signal. `timed_out`: its time limit passed and it was killed, the
-    guest being alive. `seconds` is the guest's own clock.
-    """
-
-    argv: tuple[str, ...]
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-    timed_out: bool
-    truncated: bool
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        return self.exit_code == 0 and not self.timed_out
-
-    @property
-    def text(self) -> str:
-        return self.stdout.decode("utf-8", "replace")
-
-    @property
-    def error_text(self) -> str:
-        return self.stderr.decode("utf-8", "replace")
-
-    def check(self) -> GuestResult:
-        """Itself if the command succeeded, else MicroVmError with the end of its output."""
-        if self.ok:
-            return self
-        how = "was killed at its time limit" if self.timed_out else f"exit {self.exit_code}"
-        said = (self.error_text or self.text).strip()[-2000:]
-        raise MicroVmError(f"in the guest, {' '.join(self.argv)[:200]}: {how}: {said or 'no output'}")
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The files and settings a QEMU process starts from."""
-
-    spec: VmSpec
-    accelerator: Accelerator
-    vmlinuz: Path
-    initrd: Path
-    backing: Path
-    backing_format: str
-    state: Path | None = None  # a saved state to resume from
-
-
 class MicroVm:
     """A running machine. Made by `boot` and `resume` of `schedcpd.microvm`."""
 
-    def __init__(self, machine: Machine, folder: Path, console: Path) -> None:
-        self.machine, self._folder, self._console = machine, folder, console
+    def __init__(self, parts: Machine, folder: Path, console: Path) -> None:
+        self.machine, self._folder, self._console = parts, folder, console
         self.ready_seconds = 0.0  # from starting QEMU to a guest that answers
         self._began = time.monotonic()
         self._end: VmGoneError | None = None
@@ -126,30 +76,32 @@ class MicroVm:
     @contextlib.asynccontextmanager
     async def start(
         cls,
-        machine: Machine,
+        parts: Machine,
         *,
         limit_s: float,
         console_log: Path | None = None,
         disk: Path | None = None,
+        interactive: bool = False,
     ) -> AsyncIterator[Self]:
         """Starts QEMU, waits until the guest answers; ends and removes all of it afterwards.
 
-        `limit_s` is the VM's whole life in wall-clock seconds. Raises MicroVmError (VmGoneError) if the
-        guest never answers.
+        `limit_s` is the VM's whole life in wall-clock seconds. `interactive` puts the guest's
+        serial console on this process' terminal instead of `console_log`. Raises VmGoneError if
+        the guest never answers.
         """
         runs = cache_dir() / "run"
         runs.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=runs, prefix=f"{os.getpid()}-") as name:
             folder = Path(name)
-            vm = cls(machine, folder, console_log or folder / "console.log")
-            await vm._launch(disk or folder / "disk.qcow2", limit_s)
+            vm = cls(parts, folder, console_log or folder / "console.log")
+            await vm._launch(disk or folder / "disk.qcow2", limit_s, interactive)
             try:
                 yield vm
             finally:
                 await vm.kill()
 
-    async def _launch(self, disk: Path, limit_s: float) -> None:
-        await create_overlay(disk, self.machine.backing, self.machine.backing_format)
+    async def _launch(self, disk: Path, limit_s: float, interactive: bool) -> None:
+        await machine.create_overlay(disk, self.machine.backing, self.machine.backing_format)
         payload = self._folder / "payload"
         with payload.open("wb") as file:
             file.truncate(qemu.PAYLOAD_BYTES)
@@ -165,19 +117,24 @@ class MicroVm:
             agent_fd=agent_theirs.fileno(),
             qmp_fd=qmp_theirs.fileno(),
             incoming=self.machine.state is not None,
+            interactive=interactive,
         )
         argv = qemu.command_line(self.machine.spec, self.machine.accelerator, parts)
         self._began = time.monotonic()
         with (self._folder / "qemu.log").open("wb") as log, agent_theirs, qmp_theirs:
             self._process = await process.start(
-                argv, stderr=log.fileno(), pass_fds=(agent_theirs.fileno(), qmp_theirs.fileno())
+                argv,
+                stdin=None if interactive else asyncio.subprocess.DEVNULL,
+                stdout=None if interactive else asyncio.subprocess.DEVNULL,
+                stderr=log.fileno(),
+                pass_fds=(agent_theirs.fileno(), qmp_theirs.fileno()),
             )
         self._channel = await GuestChannel.over(agent_ours)
         try:
             self._tasks.append(asyncio.create_task(self._limit(limit_s), name="microvm-limit"))
             self._qmp = await Qmp.over(qmp_ours)
             if self.machine.state is not None:
-                await restore(self._qmp, self.machine.state)
+                await machine.restore(self._qmp, self.machine.state)
                 await asyncio.wait_for(self._channel.resumed(), FREEZE_S)
             else:
                 await asyncio.wait_for(asyncio.shield(self._channel.hello), BOOT_TIMEOUT_S)
@@ -211,8 +168,8 @@ class MicroVm:
 
         `timeout_s` is wall-clock seconds on the host; a command that is still there is killed and
         the result has `timed_out`. `tee` sees output as it comes. Raises VmFrozenError if the guest
-        does not answer (the VM is killed), VmTimeLimitError if the VM's limit passed, VmDiedError if
-        the guest panicked or QEMU ended; all carry what the command had printed. Raises
+        does not answer (the VM is killed), VmTimeLimitError if the VM's limit passed, VmDiedError
+        if the guest panicked or QEMU ended; all carry what the command had printed. Raises
         MicroVmError if the command cannot be started.
         """
         call: Call | None = None
@@ -285,6 +242,10 @@ class MicroVm:
         result.check()
         await asyncio.to_thread(transfer.unpack, result.stdout, source.name, Path(local))
 
+    async def ended(self) -> int:
+        """Waits until QEMU ends by itself (a power-off, Ctrl-A X). Returns its exit code."""
+        return await self._process.wait()
+
     async def pause(self) -> None:
         """Stops the guest's vCPUs (its heart stops as well: it counts as frozen after a while)."""
         await self._qmp.command("stop")
@@ -296,14 +257,7 @@ class MicroVm:
         """Saves the machine's state to a file and ends it. Its disk goes with that state."""
         for task in self._tasks:
             task.cancel()
-        await self._qmp.command("stop")
-        await self._qmp.command(
-            "migrate-set-capabilities", capabilities=[{"capability": "mapped-ram", "state": True}]
-        )
-        await self._qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-        await self._qmp.command("migrate", uri=f"file:{state}")
-        await self._qmp.migrate_wait(timeout_s=300)
-        await self._qmp.command("quit")
+        await machine.save(self._qmp, state)
         await self._process.wait()
 
     async def kill(self) -> None:
@@ -318,7 +272,7 @@ class MicroVm:
             self._qmp.close()
 
     def _finish(self, why: VmGoneError) -> None:
-        """Records why the VM ends (the first reason counts) and kills QEMU; waiters then learn it."""
+        """Records why the VM ends (the first reason counts) and kills QEMU, which wakes waiters."""
         if self._end is None:
             self._end = why
         if self._process.returncode is None:
@@ -359,19 +313,3 @@ class MicroVm:
                         VmFrozenError(f"the guest is frozen: no answer for {FREEZE_S:.0f} s")
                     )
                     return
-
-
-async def create_overlay(disk: Path, backing: Path, backing_format: str) -> None:
-    """A qcow2 file that takes the writes over `backing`."""
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing, disk]
-    (await process.run(argv, timeout_s=30)).check("qemu-img")
-
-
-async def restore(qmp: Qmp, state: Path) -> None:
-    """Loads a saved state into a QEMU started with `-incoming defer`, and lets it run."""
-    await qmp.command(
-        "migrate-set-capabilities", capabilities=[{"capability": "mapped-ram", "state": True}]
-    )
-    await qmp.command("migrate-incoming", uri=f"file:{state}")
-    await qmp.migrate_wait(timeout_s=120)
-    await qmp.command("cont")

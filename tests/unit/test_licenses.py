@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SUFFIXES = {".py", ".c", ".h", ".sh", ".service", ".socket", ".conf"}
+SUFFIXES = {".py", ".c", ".h", ".sh", ".service", ".socket", ".target", ".conf"}
 NAMES = {"Makefile"}
 HEADER = re.compile(
     r"SPDX-License-Identifier:[ \t]*([^\s*]+)[ \t]*(?:\*/|-->)?[ \t]*$", re.MULTILINE

@@ -20,9 +20,9 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 PORT_NAME = "org.schedcp.guest.0"
 HEADER = struct.Struct("!BII")
@@ -33,6 +33,8 @@ EXEC, STDIN, STDIN_EOF, KILL, PING, RESUMED = 1, 2, 3, 4, 5, 6  # host to guest
 STDOUT, STDERR, EXIT, PONG, HELLO, ACK = 17, 18, 19, 20, 21, 22  # guest to host
 
 RNDADDENTROPY = 0x40085203
+PORTS = Path("/sys/class/virtio-ports")
+RANDOM = Path("/dev/urandom")
 OUT_HIGH = 1 << 20
 READ_SIZE = 32 * 1024  # one write to a virtio port carries at most 32 KiB
 
@@ -91,7 +93,7 @@ class Agent:
     def send_json(self, kind: int, channel: int, value: dict[str, Any]) -> None:
         self.send(kind, channel, json.dumps(value).encode())
 
-    def loop(self) -> None:
+    def loop(self) -> NoReturn:
         self.send_json(HELLO, 0, {"release": os.uname().release, "pid": os.getpid()})
         while True:
             poll = select.poll()
@@ -218,7 +220,7 @@ def resumed(news: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         time.clock_settime(time.CLOCK_REALTIME, news["unix_s"])
     seed = bytes.fromhex(news["seed"])
-    with contextlib.suppress(OSError), open("/dev/urandom", "wb", buffering=0) as random:
+    with contextlib.suppress(OSError), RANDOM.open("wb", buffering=0) as random:
         entropy = struct.pack("ii", len(seed) * 8, len(seed)) + seed
         fcntl.ioctl(random, RNDADDENTROPY, entropy)
 
@@ -228,13 +230,12 @@ def find_port(timeout_s: float = 60.0) -> int:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):
-            for entry in os.listdir("/sys/class/virtio-ports"):
-                with open(f"/sys/class/virtio-ports/{entry}/name") as name:
-                    if name.read().strip() == PORT_NAME:
-                        return os.open(f"/dev/{entry}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            for port in PORTS.iterdir():
+                if (port / "name").read_text().strip() == PORT_NAME:
+                    return os.open(f"/dev/{port.name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         time.sleep(0.05)
     raise SystemExit(f"no virtio port named {PORT_NAME}")
 
 
 if __name__ == "__main__":
-    sys.exit(Agent(find_port()).loop())
+    Agent(find_port()).loop()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything from a clean clone on Debian 12 or 13, as root or with sudo; asks nothing.
+# What is slow to make is kept in $(CACHE), never in the tree.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+export SCHEDCP_CACHE ?= $(HOME)/.cache/schedcp
+export SCHEDCP_T0 := $(shell date +%s)
+export PYTHONPATH := $(CURDIR)
+export PYTHONPYCACHEPREFIX := $(SCHEDCP_CACHE)/pycache
+export MYPY_CACHE_DIR := $(SCHEDCP_CACHE)/mypy
+export RUFF_CACHE_DIR := $(SCHEDCP_CACHE)/ruff
+export PRE_COMMIT_HOME := $(SCHEDCP_CACHE)/pre-commit
+export HYPOTHESIS_STORAGE_DIRECTORY := $(SCHEDCP_CACHE)/hypothesis
+
+VENV := $(SCHEDCP_CACHE)/venv
+PYTHON := $(VENV)/bin/python
+PYTEST := $(PYTHON) -m pytest -o cache_dir=$(SCHEDCP_CACHE)/pytest
+export PATH := $(VENV)/bin:$(PATH)
+
+.PHONY: help deps venv builder bpf vm verdicts deb unit test lint demo vm-shell clean clean-cache
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+deps: ## install the host packages that are missing (root or sudo)
+	@tools/install-deps
+
+venv: deps ## the Python environment of tests and linters
+	@tools/venv
+
+builder: deps ## the trixie chroot that compiles and packages
+	@tools/builder make >/dev/null
+
+bpf: builder ## compile the BPF schedulers
+	@tools/build-bpf >/dev/null
+
+vm: deps ## the micro-VM: kernel, image, snapshot of the booted machine
+	@python3 -m schedcpd.microvm build
+
+verdicts: venv bpf vm ## prove the shipped schedulers in the micro-VM
+	@tools/make-verdicts
+
+deb: verdicts ## build the Debian packages
+	@tools/build-deb
+
+unit: venv ## the tests that need neither root nor the micro-VM (seconds)
+	@$(PYTEST) -m "not vm" $(ARGS)
+
+test: venv deb ## all tests, those in the micro-VM included
+	@$(PYTEST) $(ARGS)
+
+lint: venv ## format, lint and type-check
+	@$(PYTEST) tests/unit/test_lint.py $(ARGS)
+
+demo: venv deb ## the main job, end to end, on a real kernel
+	@tools/demo
+
+vm-shell: vm ## a root shell in the micro-VM (Ctrl-A X ends it)
+	@python3 -m schedcpd.microvm shell
+
+clean: ## remove what was built for this tree (BPF objects, verdicts, packages, Python caches)
+	@cd $(SCHEDCP_CACHE) 2>/dev/null && rm -rf bpf verdicts deb pycache mypy ruff pytest hypothesis || true
+
+clean-cache: ## remove the whole cache (needs root or sudo for the chroot)
+	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; $$sudo rm -rf --one-file-system $(SCHEDCP_CACHE)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door for subprocesses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from schedcpd.host import process
+from schedcpd.host.process import ProcessError, run
+
+
+async def test_result_of_a_program() -> None:
+    result = await run(["sh", "-c", "echo out; echo err >&2; exit 3"], timeout_s=10)
+    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+    assert not result.ok and not result.timed_out and not result.truncated
+    with pytest.raises(ProcessError, match="making tea: exit 3: err"):
+        result.check("making tea")
+
+
+async def test_stdin_is_closed_unless_given() -> None:
+    assert (await run(["cat"], timeout_s=10)).stdout == b""
+    data = bytes(3_000_000)
+    assert (await run(["cat"], timeout_s=10, stdin=data)).stdout == data
+    assert (await run(["true"], timeout_s=10, stdin=data)).ok  # nobody reads it
+
+
+async def test_locale_is_c_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_MESSAGES", "de_DE.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "de")
+    out = (await run(["env"], timeout_s=10, env={"EXTRA": "1"})).text.splitlines()
+    assert {"LANG=C.UTF-8", "LC_ALL=C.UTF-8", "EXTRA=1"} <= set(out)
+    assert not [line for line in out if line.startswith(("LC_MESSAGES", "LANGUAGE"))]
+
+
+async def test_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    began = time.monotonic()
+    result = await run(
+        ["sh", "-c", f"echo early; sleep 100 & echo $! >{file}; wait"], timeout_s=0.5
+    )
+    assert result.timed_out and result.exit_code == -9 and result.stdout == b"early\n"
+    assert time.monotonic() - began < 5
+    with pytest.raises(ProcessError, match="did not end within"):
+        result.check()
+    await gone(int(file.read_text()))
+
+
+async def test_cancellation_kills_too(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    task = asyncio.create_task(run(["sh", "-c", f"echo $$ >{file}; sleep 100"], timeout_s=100))
+    for _ in range(500):
+        if file.exists() and file.read_text().strip():
+            break
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await gone(int(file.read_text()))
+
+
+async def test_output_beyond_the_cap_is_read_and_dropped() -> None:
+    result = await run(["head", "-c", "1000000", "/dev/zero"], timeout_s=10, output_cap=1000)
+    assert result.ok and result.truncated and len(result.stdout) == 1000
+
+
+async def test_tee_sees_everything() -> None:
+    seen: list[bytes] = []
+    await run(["echo", "hello"], timeout_s=10, tee=seen.append, output_cap=0)
+    assert b"".join(seen) == b"hello\n"
+
+
+async def test_a_missing_program_is_named() -> None:
+    with pytest.raises(ProcessError, match="cannot start no-such-program: No such file"):
+        await run(["no-such-program"], timeout_s=1)
+
+
+async def test_stop_is_gentle_first() -> None:
+    child = await process.start(["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done"])
+    await asyncio.sleep(0.3)
+    assert await process.stop(child) == 5
+    stubborn = await process.start(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+    await asyncio.sleep(0.3)
+    assert await process.stop(stubborn, grace_s=0.3) == -9
+
+
+async def gone(pid: int) -> None:
+    """Waits until the process is dead (its new parent reaps it in its own time)."""
+    for _ in range(200):
+        if not lives(pid):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
