@@ -56,7 +56,7 @@ lint: venv ## format, lint and type-check
 	@$(PYTEST) tests/unit/test_lint.py $(ARGS)
 
 demo: venv deb ## the main job, end to end, on a real kernel
-	@tools/demo
+	@$(PYTHON) tools/demo/demo.py --debs $(SCHEDCP_CACHE)/deb/current $(ARGS)
 
 vm-shell: vm ## a root shell in the micro-VM (Ctrl-A X ends it)
 	@python3 -m schedcpd.microvm shell

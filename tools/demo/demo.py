@@ -118,7 +118,6 @@ async def prepare(guest: Guest, debs: Path, report: Report) -> None:
     async with report.step("A stock Debian machine"):
         await guest.vm.put(HERE / "round.py", GUEST_ROUND)
         await guest.vm.put(debs, "/root/debs")
-        (HERE / "nginx.conf").exists()
         await guest.sh(f"cat > /root/demo/nginx.conf <<'END'\n{NGINX}END")
         kernel = await guest.sh("uname -r")
         must(await guest.kernel_scheduler() == "", "a sched_ext scheduler already runs")
