@@ -79,7 +79,7 @@ class Control(Protocol):
     async def reload(self, *, actor: str) -> None:
         """Reads configuration and policies again. ConfigError: the old ones stay."""
 
-    def explain(self, target: str) -> Mapping[str, object]:
+    async def explain(self, target: str) -> Mapping[str, object]:
         """Signal, profile, intent and source, candidates, verdict, outcome: as JSON types.
 
         `target` "" explains the current deployment.

@@ -93,7 +93,7 @@ def manager_interface(control: Control, version: str) -> Interface:
 
     async def explain(call: Call) -> Sequence[Any]:
         target = text("target", call.args[0], MAX_TARGET)
-        return [document("explain", control.explain(target))]
+        return [document("explain", await control.explain(target))]
 
     async def history(call: Call) -> Sequence[Any]:
         limit, kind, subject = call.args
@@ -162,7 +162,7 @@ def workload_interface(control: Control, view_of: Callable[[str], WorkloadView])
         return []
 
     async def explain(call: Call) -> Sequence[Any]:
-        return [document("explain", control.explain(view_of(call.path).profile.cgroup))]
+        return [document("explain", await control.explain(view_of(call.path).profile.cgroup))]
 
     return Interface(
         name=WORKLOAD_INTERFACE,

@@ -215,7 +215,7 @@ class FakeControl:
             )
         self._record("reload", actor)
 
-    def explain(self, target: str) -> Mapping[str, object]:
+    async def explain(self, target: str) -> Mapping[str, object]:
         if not target:
             return {"deployment": {"id": self.current.deployment_id, "policy": self.current.policy}}
         found = self.find(target)

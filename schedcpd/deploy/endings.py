@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ends a scheduler against our will, told apart by what it means.
+
+The kernel threw it out: quarantine, then last-known-good. SysRq-S: the kill switch. The host
+was stopped or died: an operator's word, so it stays off. Exit kinds are those of
+kernel/sched/ext (enum scx_exit_kind). Everything here runs with `Core.lock` held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schedcpd.deploy.core import Core, running
+from schedcpd.deploy.state import Deployment, Quarantine
+from schedcpd.deploy.swap import Swap
+from schedcpd.host.scx import ScxSnapshot
+from schedcpd.model import ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
+
+# enum scx_exit_code: the kernel asks for the same scheduler again (CPU hotplug)
+ACT_RESTART = 1 << 48
+
+
+class Endings:
+    """Records an end, and takes the way back that it allows."""
+
+    def __init__(self, core: Core, swap: Swap) -> None:
+        self._core, self._swap = core, swap
+        self._restarted_id = ""  # the deployment that came of the last ACT_RESTART
+
+    async def vanished(self, current: Deployment) -> None:
+        """Ours seems to be gone. Finds out why, without waking a host that somebody stopped."""
+        core = self._core
+        snapshot = core.scx.snapshot() if core.host.connected else await core.settled()
+        alive = snapshot.loaded and snapshot.enable_seq == current.enable_seq
+        if alive or core.host.connected:
+            status = await core.ask()
+            if status is not None and status.deployment_id == current.id:
+                if status.attached and alive:
+                    core.intents.attached({})  # only the connection was lost
+                    return
+                if status.last_exit is not None:
+                    await self.ejected(current, status)
+                    return
+        await self.lost(
+            current, "the scheduler host ended: it was killed, or schedcp-scheduler was stopped"
+        )
+
+    async def lost(self, current: Deployment, reason: str) -> None:
+        """It stays off until an operator's word."""
+        core = self._core
+        await core.host.disconnect()
+        core.intents.detached()
+        core.state = replace(
+            core.state,
+            current=None,
+            pending=None,
+            last_known_good=None,
+            held=f"{reason}; `schedctl resume` or `schedctl apply` starts it again",
+        )
+        await core.save_or_note()
+        core.finish(current, OutcomeKind.LOST, reason)
+        core.changed(reason)
+
+    async def ejected(self, current: Deployment, status: SchedulerStatus) -> None:
+        """The kernel (or a key) ended it: record, quarantine, one way back."""
+        core = self._core
+        record = status.last_exit
+        sentence = _sentence(current, record)
+        kind = record.kind if record else ExitKind.NONE
+        if kind < ExitKind.UNREG_KERN:
+            await self.lost(current, sentence)
+            return
+        core.intents.detached()
+        back = core.state.last_known_good
+        restart = (
+            record is not None
+            and kind == ExitKind.UNREG_KERN
+            and bool(record.code & ACT_RESTART)
+            and self._restarted_id != current.id
+        )
+        core.state = replace(core.state, current=None)
+        if kind == ExitKind.SYSRQ:
+            core.kill_switch.engage("SysRq-S ended the scheduler; that counts as the kill switch")
+            core.state = replace(core.state, last_known_good=None)
+        elif not restart:
+            entry = Quarantine(sentence, core.build_id, core.clock.unix_s())
+            core.state = replace(
+                core.state,
+                last_known_good=None,
+                quarantine={**core.state.quarantine, current.object_sha256: entry},
+            )
+        await core.save_or_note()
+        core.finish(current, OutcomeKind.EJECTED, sentence, status=status)
+        core.listener.deploy_ejected(status)
+        core.changed(sentence)
+        target = current if restart else back
+        if target is not None and await self._swap.fall_back(target, sentence):
+            restored = core.state.current
+            if restored is not None:
+                if restart:
+                    self._restarted_id = restored.id
+                core.listener.deploy_rolled_back(current.policy, restored.policy, sentence)
+        elif not core.kill_switch.reason():
+            core.listener.deploy_rolled_back(current.policy, "kernel-default", sentence)
+        if core.state.current is None:
+            await core.host.disconnect()
+
+    # ------------------------------------------------------------ after a restart of the daemon
+
+    async def adopt(self) -> None:
+        """Compares the record with what runs: ours is adopted, others are left alone."""
+        core = self._core
+        boot, state = core.scx.boot_id(), core.state
+        if state.boot_id != boot:
+            for ended in (state.pending, state.current):
+                if ended is not None:
+                    core.finish(ended, OutcomeKind.LOST, "the machine was restarted")
+            core.state = replace(state, boot_id=boot, current=None, pending=None, held="")
+            await core.save_or_note()
+        snapshot = core.scx.snapshot()
+        recorded = [d for d in (core.state.pending, core.state.current) if d is not None]
+        if recorded or snapshot.loaded:
+            status = await core.ask()
+            if status is not None and status.attached:
+                await self._adopt_attached(status, snapshot, recorded)
+            elif recorded:
+                await self._recorded_but_gone(recorded[-1], snapshot, status)
+        if core.state.current is None:
+            await core.host.disconnect()
+            core.see_foreign(core.scx.snapshot())
+
+    async def _adopt_attached(
+        self, status: SchedulerStatus, snapshot: ScxSnapshot, recorded: list[Deployment]
+    ) -> None:
+        core = self._core
+        match = next((d for d in recorded if d.id == status.deployment_id), None)
+        proved = (
+            match is not None
+            and match.object_sha256 == status.object_sha256
+            and snapshot.ops == status.ops_name
+            and snapshot.enable_seq == status.enable_seq
+        )
+        killed = core.kill_switch.reason()
+        if match is not None and proved and not killed:
+            core.state = replace(core.state, current=running(match, status), pending=None, held="")
+            core.intents.attached({})
+            await core.save_or_note()
+            for other in recorded:
+                if other is not match:
+                    core.finish(other, OutcomeKind.REPLACED, f"replaced by {match.policy}")
+            core.listener.deploy_note(
+                f"adopted the running {match.scheduler}, deployment {match.id[:12]}"
+            )
+            return
+        why = killed or "the scheduler host held a scheduler that no record accounts for"
+        core.state = replace(core.state, current=match or (recorded[-1] if recorded else None))
+        await self._swap.detach(OutcomeKind.KILLED if killed else OutcomeKind.LOST, why)
+        core.listener.deploy_note(f"detached at start: {why}")
+        core.changed(why)
+
+    async def _recorded_but_gone(
+        self, current: Deployment, snapshot: ScxSnapshot, status: SchedulerStatus | None
+    ) -> None:
+        core = self._core
+        core.state = replace(core.state, current=current, pending=None)
+        if status is None and not snapshot.loaded:
+            reason = (
+                "schedcp-scheduler.socket was stopped while schedcpd was not running; "
+                "that counts as the kill switch"
+            )
+            core.kill_switch.engage(reason)
+            core.state = replace(core.state, current=None, last_known_good=None)
+            await core.save_or_note()
+            core.finish(current, OutcomeKind.KILLED, reason)
+            core.changed(reason)
+        elif status is not None and status.last_exit and status.deployment_id == current.id:
+            await self.ejected(current, status)
+        else:
+            await self.lost(current, "the scheduler host ended while schedcpd was not running")
+
+
+def _sentence(current: Deployment, record: ExitRecord | None) -> str:
+    if record is None:
+        return f"{current.scheduler} ended without a word from the kernel"
+    message = f": {record.message}" if record.message else ""
+    return f"the kernel ended {current.scheduler}: {record.reason} ({record.kind_name}){message}"

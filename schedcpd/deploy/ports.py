@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What deploying needs of others, and what it tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from schedcpd.deploy.state import Deployment
+from schedcpd.model import Candidate, DaemonState, Outcome, SchedulerStatus, Verdict
+
+
+class Admission(Protocol):
+    """The gate, and the mint that only a passing verdict opens."""
+
+    async def admit(self, candidate: Candidate) -> Verdict:
+        """A passing verdict for these bytes and this kernel. VerifyError otherwise."""
+
+    async def mint(self, verdict: Verdict, candidate: Candidate) -> str:
+        """A token for one load of the candidate. TokenError otherwise."""
+
+
+class Listener(Protocol):
+    """Told of everything that happens to schedulers, on the loop, in order. Must not block."""
+
+    def deploy_changed(self) -> None:
+        """The view is another one."""
+
+    def deploy_free(self) -> None:
+        """Something that stood in the way is gone: it may be planned again."""
+
+    def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None: ...
+
+    def deploy_finished(self, outcome: Outcome) -> None: ...
+
+    def deploy_ejected(self, status: SchedulerStatus) -> None: ...
+
+    def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None: ...
+
+    def deploy_note(self, sentence: str) -> None:
+        """Something a person should read in history."""
+
+    def deploy_write_failed(self, reason: str) -> None:
+        """An intent did not reach the running scheduler; it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often and how patiently. Seconds unless named otherwise."""
+
+    max_per_hour: int = 6
+    hold_down_s: float = 60.0
+    canary_s: float = 20.0  # a scheduler that ran this long is one to come back to
+    kill_wait_s: float = 5.0  # for a change under way; then the host is ended
+    settle_s: float = 3.0  # the kernel may take from a closed link to `disabled`
+    poll_s: float = 2.0  # between two looks at /sys/kernel/sched_ext
+
+
+@dataclass(frozen=True, slots=True)
+class DeployView:
+    """What runs and why; one immutable snapshot."""
+
+    state: DaemonState
+    reason: str
+    current: Deployment | None
+    last_known_good: Deployment | None
+    ops: str
+    kill_switch: bool

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods of the scheduler host's socket, and its watch over the attached scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from schedcpd import __version__
+from schedcpd.deploy.scheduler_host import params
+from schedcpd.deploy.scheduler_host.scheduler import Scheduler
+from schedcpd.errors import (
+    BusyError,
+    ConfigErrors,
+    ForeignSchedulerError,
+    InvalidArgumentError,
+    NotFoundError,
+    SchedcpError,
+    SchedulerHostError,
+    UnsupportedError,
+)
+from schedcpd.host.jsonline import Json, Method
+from schedcpd.host.manifest import MAX_OBJECT_BYTES, check_tunables, load_manifest
+from schedcpd.host.scx import Scx
+from schedcpd.model import ExitRecord, KernelBuild, SchedulerStatus, ScxState, Tunable
+
+PROTOCOL = 1
+ENABLE_TIMEOUT_S = 10.0
+DISABLE_TIMEOUT_S = 10.0
+SLOW_LOOK_S = 5.0  # in case the kernel's word did not reach us
+FAST_LOOK_S = 0.25  # for an object that cannot wake us
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+
+
+class TokenVerifier(Protocol):
+    """`schedcpd.deploy.token.TokenVerifier`. TokenError unless this very load was allowed."""
+
+    def check(
+        self, token: str, *, sha256: str, tunables: Mapping[str, Tunable], kernel: KernelBuild
+    ) -> None: ...
+
+
+class SchedulerHost:
+    """Holds at most one attached scheduler. One change at a time; a second is refused as Busy.
+
+    `broadcast` sends an event to every connection; `open_verifier` is asked at each load, so a
+    key made after this process started counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        scx: Scx,
+        kernel: KernelBuild,
+        open_verifier: Callable[[], TokenVerifier],
+        broadcast: Callable[[str, Json], None],
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._scx, self._kernel = scx, kernel
+        self._open_verifier, self._broadcast, self._on_idle = open_verifier, broadcast, on_idle
+        self._scheduler: Scheduler | None = None
+        self._status = SchedulerStatus(attached=False, host_pid=os.getpid())
+        self._changing = asyncio.Lock()
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._watched_fd: int | None = None
+        self.methods: Mapping[str, Method] = {
+            "hello": Method(self._hello),
+            "load": Method(self._load, required=params.LOAD),
+            "unload": Method(self._unload, required=frozenset({"reason"})),
+            "status": Method(self._get_status),
+            "set_intents": Method(self._set_intents, required=frozenset({"set", "delete"})),
+            "stats": Method(self._stats, optional=frozenset({"cgroups"})),
+        }
+
+    @property
+    def attached(self) -> bool:
+        return self._scheduler is not None
+
+    @property
+    def busy(self) -> bool:
+        return self._changing.locked()
+
+    # ------------------------------------------------------------ methods
+
+    async def _hello(self, _: Json) -> Json:
+        return {"version": __version__, "protocol": PROTOCOL, "kernel": asdict(self._kernel)}
+
+    async def _get_status(self, _: Json) -> Json:
+        return asdict(self._status)
+
+    async def _load(self, raw: Json) -> Json:
+        request = params.LoadRequest.of(raw)
+        if self.busy:
+            raise BusyError("a scheduler is being loaded or unloaded already")
+        async with self._changing:
+            new = await self._prepare(request)
+            try:
+                new.set_intents(request.intents, ())
+                await self._swap(new, request)
+            except BaseException:
+                new.close()
+                raise
+        return asdict(self._status)
+
+    async def _unload(self, raw: Json) -> Json:
+        reason = params.text(raw, "reason")
+        if self.busy:
+            raise BusyError("a scheduler is being loaded or unloaded already")
+        async with self._changing:
+            if self._scheduler is not None:
+                _logger.info("unloading %s: %s", self._scheduler.name, reason)
+                await self._end_scheduler()
+        self._on_idle()
+        return asdict(self._status)
+
+    async def _set_intents(self, raw: Json) -> Json:
+        entries, gone = params.intents(raw, "set"), params.ids(raw, "delete")
+        return {"written": self._need_scheduler().set_intents(entries, gone)}
+
+    async def _stats(self, raw: Json) -> Json:
+        wanted = None if raw.get("cgroups") is None else params.ids(raw, "cgroups")
+        scheduler = self._need_scheduler()
+        return {
+            "classes": {name: s.to_json() for name, s in scheduler.class_stats().items()},
+            "cgroups": {str(i): s.to_json() for i, s in scheduler.cgroup_stats(wanted).items()},
+        }
+
+    def _need_scheduler(self) -> Scheduler:
+        if self._scheduler is None:
+            raise NotFoundError("no scheduler is attached", hint="load one first")
+        return self._scheduler
+
+    # ------------------------------------------------------------ load
+
+    async def _prepare(self, request: params.LoadRequest) -> Scheduler:
+        """Checks everything and loads the object; what runs now is not touched."""
+        if sentence := self._scx.unsupported():
+            raise UnsupportedError(sentence)
+        self._refuse_foreign()
+        data = read_object(Path(request.object))
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != request.sha256:
+            raise InvalidArgumentError(
+                f"object: {request.object} has SHA-256 {digest[:12]}…, not {request.sha256[:12]}…",
+                hint="the file changed since it was verified: verify it again",
+            )
+        manifest, problems = load_manifest(
+            Path(request.object).with_name(f"{request.scheduler}.manifest.yaml")
+        )
+        if manifest is None:
+            raise ConfigErrors(problems)
+        tunables = check_tunables(manifest, request.tunables)
+        self._open_verifier().check(
+            request.token, sha256=digest, tunables=request.tunables, kernel=self._kernel
+        )
+        return await _in_thread(lambda: Scheduler(data, request.scheduler, manifest.ops, tunables))
+
+    def _refuse_foreign(self) -> None:
+        now = self._scx.snapshot()
+        if now.state in (ScxState.DISABLED, ScxState.DISABLING):
+            return
+        ours = self._scheduler.ops_name if self._scheduler is not None else None
+        if now.ops != ours:
+            raise ForeignSchedulerError(
+                f"sched_ext scheduler {now.ops or '(unknown)'!r} is loaded and is not ours",
+                hint="stop the program that loaded it; schedcp never evicts one",
+            )
+
+    async def _swap(self, new: Scheduler, request: params.LoadRequest) -> None:
+        replacing = self._scheduler is not None
+        began = time.monotonic_ns()
+        await self._end_scheduler()
+        try:
+            now = await asyncio.to_thread(new.attach, self._scx.snapshot, ENABLE_TIMEOUT_S)
+        except SchedulerHostError:
+            self._status = SchedulerStatus(
+                attached=False, host_pid=os.getpid(), last_exit=new.exit_record()
+            )
+            raise
+        attached = time.monotonic_ns()
+        self._scheduler = new
+        self._status = SchedulerStatus(
+            attached=True,
+            scheduler=new.name,
+            ops_name=new.ops_name,
+            object_sha256=request.sha256,
+            tunables=new.tunables,
+            deployment_id=request.deployment_id,
+            enable_seq=now.enable_seq,
+            host_pid=os.getpid(),
+            attached_ns=attached,
+            swap_gap_us=(attached - began) // 1000 if replacing else 0,
+        )
+        self._watch()
+        _logger.info("attached %s (%s), ops %s", new.name, request.sha256[:12], new.ops_name)
+
+    async def _end_scheduler(self) -> None:
+        """Detaches on purpose: no event, no exit record."""
+        scheduler, self._scheduler = self._scheduler, None
+        self._unwatch()
+        if scheduler is None:
+            return
+        self._status = replace(self._status, attached=False, last_exit=None)
+        await asyncio.to_thread(scheduler.close)
+        deadline = time.monotonic() + DISABLE_TIMEOUT_S
+        while self._scx.snapshot().state in (ScxState.DISABLING, ScxState.ENABLED):
+            if self._scx.snapshot().ops not in ("", scheduler.ops_name):
+                return  # somebody else was quicker
+            if time.monotonic() > deadline:
+                raise SchedulerHostError(
+                    f"{scheduler.name} was detached, but the kernel still does not say so",
+                    hint="SysRq-S ends every sched_ext scheduler",
+                )
+            await asyncio.sleep(0.001)
+
+    async def end(self) -> None:
+        """Before this process exits."""
+        async with self._changing:
+            await self._end_scheduler()
+
+    # ------------------------------------------------------------ watch
+
+    def _watch(self) -> None:
+        assert self._scheduler is not None
+        self._watched_fd = self._scheduler.wake_fd
+        if self._watched_fd is not None:
+            asyncio.get_running_loop().add_reader(self._watched_fd, self._look)
+        self._look_later()
+
+    def _unwatch(self) -> None:
+        if self._watched_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._watched_fd)
+            self._watched_fd = None
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+
+    def _look_later(self) -> None:
+        delay = FAST_LOOK_S if self._watched_fd is None else SLOW_LOOK_S
+        self._look_timer = asyncio.get_running_loop().call_later(delay, self._look)
+
+    def _look(self) -> None:
+        """Is ours still the one that runs?"""
+        scheduler = self._scheduler
+        if scheduler is None:
+            return
+        record = scheduler.exit_record()
+        if record is None:
+            now = self._scx.snapshot()
+            if now.state is ScxState.ENABLED and now.ops == scheduler.ops_name:
+                if self._look_timer is not None:
+                    self._look_timer.cancel()
+                self._look_later()
+                return
+            record = ExitRecord(
+                0, 0, "unknown", f"the kernel's state became {now.state.value}, ops {now.ops!r}"
+            )
+        self._unwatch()
+        self._scheduler = None
+        self._status = replace(self._status, attached=False, last_exit=record)
+        _logger.error(
+            "the kernel ended %s: %s: %s: %s",
+            scheduler.name, record.kind_name, record.reason, record.message,
+        )  # fmt: skip
+        self._broadcast("ejected", asdict(self._status))
+        scheduler.close()
+        self._on_idle()
+
+
+def read_object(path: Path) -> bytes:
+    """The bytes of a regular file of at most 16 MiB, read once; no link is followed at its end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as e:
+        raise InvalidArgumentError(f"object: cannot open {path}: {e.strerror}") from e
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_OBJECT_BYTES:
+            raise InvalidArgumentError(
+                f"object: {path} is not a regular file of at most {MAX_OBJECT_BYTES} bytes"
+            )
+        return file.read(MAX_OBJECT_BYTES)
+
+
+async def _in_thread(make: Callable[[], T]) -> T:
+    """Runs `make` in a thread of its own with normal priority.
+
+    This process has a real-time priority to be able to end a scheduler that starves everybody;
+    the verifier's seconds must not starve everybody in turn.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            if isinstance(result, Scheduler):
+                result.close()
+        elif error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            result = make()
+        except (SchedcpError, OSError) as e:
+            error = e
+        except Exception as e:
+            _logger.exception("preparing a scheduler failed by a fault in this program")
+            error = SchedulerHostError(f"internal error: {e}")
+        loop.call_soon_threadsafe(finish, result, error)
+
+    threading.Thread(target=work, name="prepare", daemon=True).start()
+    return await done

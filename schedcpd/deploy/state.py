@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon must know after a crash: one small JSON file, replaced atomically.
+
+The file is written before a swap and after it, so that whatever instant the power or the
+daemon fails at, the way back is on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from schedcpd.host.files import set_aside, write_atomically
+from schedcpd.model import Candidate, CandidateKind, Tunable
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One scheduler that was, is or shall be attached. `source`: auto, operator, rollback…"""
+
+    id: str
+    policy: str
+    source: str
+    scheduler: str
+    object_path: str
+    object_sha256: str
+    tunables: Mapping[str, Tunable]
+    reason: str
+    verdict_id: str = ""
+    started_unix_s: float = 0.0
+    ops_name: str = ""
+    enable_seq: int = 0
+    host_pid: int = 0
+
+    def candidate(self) -> Candidate:
+        """The same bytes and tunables again, to be admitted anew."""
+        return Candidate(
+            kind=CandidateKind.RECONFIGURE,
+            policy=self.policy,
+            scheduler=self.scheduler,
+            object_path=self.object_path,
+            object_sha256=self.object_sha256,
+            tunables=dict(self.tunables),
+            reason=self.reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """An object that this kernel threw out; not loaded again on it unless an operator says so."""
+
+    reason: str
+    kernel: str  # build id
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeployState:
+    """Everything that is remembered. `held`: why nothing is loaded until an operator's word.
+
+    `wanted` is the policy an operator asked for, "" while the configuration decides.
+    """
+
+    boot_id: str = ""
+    current: Deployment | None = None
+    pending: Deployment | None = None
+    last_known_good: Deployment | None = None
+    wanted: str = ""
+    wanted_source: str = ""
+    held: str = ""
+    quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
+    swaps_unix_s: tuple[float, ...] = ()
+
+    def with_swap(self, now: float) -> DeployState:
+        """Counts one automatic deployment; forgets those of more than an hour ago."""
+        recent = tuple(at for at in self.swaps_unix_s if now - 3600 < at <= now)
+        return replace(self, swaps_unix_s=(*recent, now))
+
+
+class StateStore:
+    """Loads and saves DeployState at `path`. Without a usable file it begins anew and says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.note = ""  # why the last load began anew, "" when it did not
+
+    def load(self) -> DeployState:
+        self.note = ""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return DeployState()
+        except OSError as error:
+            self.note = f"{self.path} cannot be read ({error.strerror}); began without a past"
+            return DeployState()
+        try:
+            return decode(json.loads(data))
+        except (ValueError, TypeError, KeyError) as error:
+            with contextlib.suppress(OSError):
+                set_aside(self.path, "corrupt")
+            self.note = f"{self.path} was damaged ({error}) and set aside; began without a past"
+            return DeployState()
+
+    def save(self, state: DeployState) -> None:
+        """OSError when the disk refuses; the file is then what it was."""
+        write_atomically(self.path, json.dumps(encode(state), indent=1).encode() + b"\n")
+
+
+def encode(state: DeployState) -> dict[str, Any]:
+    return {"version": VERSION, **asdict(state)}
+
+
+def decode(data: object) -> DeployState:
+    """ValueError, TypeError or KeyError, naming the field, for anything `encode` does not give."""
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise ValueError(f"version: expected {VERSION}")
+    values = {key: value for key, value in data.items() if key != "version"}
+    _closed(values, DeployState, "")
+    for key in ("current", "pending", "last_known_good"):
+        if values.get(key) is not None:
+            values[key] = _deployment(values[key], key)
+    for key in ("boot_id", "held", "wanted", "wanted_source"):
+        _expect(values.get(key, ""), str, key)
+    found: dict[str, Quarantine] = {}
+    for sha, entry in _expect(values.get("quarantine", {}), dict, "quarantine").items():
+        _closed(_expect(entry, dict, f"quarantine.{sha}"), Quarantine, f"quarantine.{sha}.")
+        found[sha] = Quarantine(**entry)
+    values["quarantine"] = found
+    swaps = _expect(values.get("swaps_unix_s", []), list, "swaps_unix_s")
+    values["swaps_unix_s"] = tuple(float(at) for at in swaps)
+    return DeployState(**values)
+
+
+_TEXTS = ("id", "policy", "source", "scheduler", "object_path", "object_sha256", "reason")
+
+
+def _deployment(data: object, where: str) -> Deployment:
+    values = _expect(data, dict, where)
+    _closed(values, Deployment, f"{where}.")
+    for key in _TEXTS:
+        _expect(values.get(key), str, f"{where}.{key}")
+    _expect(values.get("tunables"), dict, f"{where}.tunables")
+    for key in ("enable_seq", "host_pid"):
+        _expect(values.get(key, 0), int, f"{where}.{key}")
+    return Deployment(**values)
+
+
+def _closed(values: Mapping[str, object], kind: type[Any], where: str) -> None:
+    known = {f.name for f in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{where}{key}: unknown field")
+
+
+def _expect(value: object, kind: type[Any], where: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{where}: expected {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+class KillSwitch:
+    """The latch: a file that is there while nothing may be deployed. Anyone with root may make it.
+
+    `engage` holds in memory even where the disk refuses, since stopping must always work.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._memory = ""
+
+    def reason(self) -> str:
+        """One sentence while latched, else ""."""
+        try:
+            text = self.path.read_text("utf-8", "replace")[:1000].strip()
+        except FileNotFoundError:
+            return self._memory
+        except OSError as error:
+            return self._memory or f"{self.path} cannot be read ({error.strerror})"
+        return self._memory or text or f"{self.path} exists"
+
+    def engage(self, reason: str) -> str:
+        """Latches. Returns "" or, when it will not survive a restart, why."""
+        self._memory = reason
+        try:
+            write_atomically(self.path, reason.encode() + b"\n", 0o644)
+        except OSError as error:
+            return f"the latch is not on disk ({error.strerror}) and ends with the daemon"
+        return ""
+
+    def release(self) -> None:
+        """OSError when the file cannot be removed: then it stays latched."""
+        self.path.unlink(missing_ok=True)
+        self._memory = ""

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the WorkloadProfile of one cgroup from what the machine says at this moment."""
+
+from __future__ import annotations
+
+from schedcpd.host.cgroupfs import CgroupFs
+from schedcpd.host.procfs import ProcFs
+from schedcpd.model import Pressure, WorkloadProfile
+from schedcpd.observe.identify import identify_path, not_yet_executed, with_process
+
+MAX_PROCESSES_LOOKED_AT = 64
+
+
+class Profiler:
+    """Reads one cgroup. Holds nothing, so it may be asked about any cgroup at any time."""
+
+    def __init__(self, cgroups: CgroupFs, processes: ProcFs) -> None:
+        self._cgroups, self._processes = cgroups, processes
+
+    def build(self, cgroup: str, cgroup_id: int, seen_ns: int) -> WorkloadProfile | None:
+        """The profile, or None when the cgroup holds no process of its own.
+
+        A cgroup whose processes all live in cgroups below it is no workload: those are. Nor is
+        the root, where kernel threads live.
+        """
+        if cgroup == "/":
+            return None
+        pids = self._cgroups.procs(cgroup)
+        if not pids:
+            return None
+        identity = identify_path(cgroup)
+        executables: dict[str, None] = {}
+        leader = min(pids)
+        for pid in sorted(pids)[:MAX_PROCESSES_LOOKED_AT]:
+            executable = self._processes.executable(pid)
+            if executable is None:
+                continue
+            # Many processes of one program are the common case: ask comm and uid of one alone.
+            comm = (self._processes.comm(pid) or "") if pid == leader or not executable else ""
+            if pid == leader:
+                identity = with_process(identity, executable, comm, self._processes.uid(pid))
+            if executable and not not_yet_executed(executable, comm):
+                executables[executable] = None
+        return WorkloadProfile(
+            cgroup=cgroup,
+            cgroup_id=cgroup_id,
+            identity=identity,
+            populated=True,
+            seen_ns=seen_ns,
+            nr_procs=len(pids),
+            executables=tuple(executables),
+            cpu_usage_us=self._cgroups.cpu_usage_us(cgroup) or 0,
+            cpu_weight=self._cgroups.cpu_weight(cgroup) or 100,
+            pressure=self._cgroups.pressure(cgroup) or Pressure(),
+        )

@@ -1,0 +1,616 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop, in order: signal, profile, intent, live write or plan, gate, deploy, outcome, learn.
+
+The only module that sequences rooms; what each step does is theirs. Everything here runs on the
+event loop, and the path from a signal to the map write waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schedcpd.bus.control import Observer
+from schedcpd.config import AUTO, KERNEL_DEFAULT, Config
+from schedcpd.deploy.admission import GateAdmission
+from schedcpd.deploy.manager import DeployManager
+from schedcpd.deploy.measure import measures_of, measures_of_one
+from schedcpd.deploy.ports import Limits as DeployLimits
+from schedcpd.deploy.state import Deployment
+from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
+from schedcpd.host.clock import Clock
+from schedcpd.infer.pins import decide
+from schedcpd.infer.pinstore import PinStore
+from schedcpd.infer.rules import RuleBook
+from schedcpd.learn import records
+from schedcpd.learn.writer import History
+from schedcpd.model import (
+    AppIdentity,
+    DaemonState,
+    InferenceSource,
+    Intent,
+    IntentClass,
+    IntentSource,
+    LearnedRecord,
+    Outcome,
+    OutcomeKind,
+    RecordKind,
+    SchedulerStatus,
+    Signal,
+    Status,
+    WorkloadProfile,
+    WorkloadView,
+)
+from schedcpd.observe.machine import MachineReader
+from schedcpd.observe.observation import Observation
+from schedcpd.observe.workloads import Change
+from schedcpd.plan.planner import plan
+from schedcpd.plan.situation import HistorySummary, Limits, Plan, Running, Situation, demand_of
+from schedcpd.policy.repository import Repository
+
+logger = logging.getLogger(__name__)
+
+_REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
+_RETRY_S = 5.0
+_POWER_EVERY_S = 30.0
+_ASK_AGAIN_S = 900.0
+_SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
+
+
+class AgentClient(Protocol):
+    """sched-agent, as the pipeline sees it. Budget, cache and validation are its own matter."""
+
+    @property
+    def available(self) -> bool:
+        """Whether a model is configured, as far as known."""
+
+    def describe(self) -> str:
+        """Its state in one sentence."""
+
+    def why(self, profile: WorkloadProfile) -> str:
+        """Why `infer` last gave what it gave, "" when it was never asked."""
+
+    async def infer(self, profile: WorkloadProfile) -> Intent | None:
+        """A validated answer, None when the default stands. Never raises; may take long."""
+
+    async def probe(self) -> None:
+        """Finds out whether it is available. Never raises."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was read from files at one moment."""
+
+    config: Config
+    repository: Repository
+
+
+Load = Callable[[Repository | None], Settings]  # raises ConfigError; blocking
+
+
+def deploy_limits(config: Config) -> DeployLimits:
+    return DeployLimits(
+        max_per_hour=config.deploy.max_per_hour,
+        hold_down_s=config.deploy.hold_down_s,
+        canary_s=config.deploy.canary_s,
+    )
+
+
+class Pipeline:
+    """Implements bus.control.Control. `start`, then `run` until cancelled, then `stop`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        load: Load,
+        applied: Callable[[Settings], None],
+        observation: Observation,
+        machine: MachineReader,
+        deploy: DeployManager,
+        admission: GateAdmission,
+        history: History,
+        pins: PinStore,
+        agent: AgentClient,
+        clock: Clock,
+        kernel: str,
+    ) -> None:
+        self._settings, self._load, self._applied = settings, load, applied
+        self._observation, self._machine = observation, machine
+        self._deploy, self._admission = deploy, admission
+        self._history, self._agent, self._clock = history, agent, clock
+        self._pin_store, self._kernel = pins, kernel
+        self._pins: dict[str, IntentClass] = {}
+        self._pinned_ids: dict[str, int] = {}  # pinned cgroups that are no workloads
+        self._book = RuleBook(settings.repository.rules())
+        self._views: dict[str, WorkloadView] = {}
+        self._signals: dict[str, Signal] = {}
+        self._answers: dict[str, tuple[AppIdentity, Intent | None]] = {}
+        self._questions: asyncio.Queue[str] = asyncio.Queue()
+        self._observers: list[Observer] = []
+        self._status: Status | None = None
+        self._plan: Plan | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
+        self._setbacks: dict[str, int] = {}
+        self._last_note = ""
+        observation.listen(self._on_change)
+        deploy.listen(self)
+
+    # ------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Adopts what runs, then looks at every cgroup."""
+        note = self._history.open()
+        self._note(note)
+        self._setbacks = self._history.setbacks()
+        self._pins = self._pin_store.load()
+        self._note(self._pin_store.note)
+        for problem in self._settings.repository.problems():
+            self._note(str(problem))
+        await self._deploy.start()
+        if not self._observation.unusable:
+            await self._observation.start()
+            self._mark_pinned()
+            self._note(self._observation.degraded)
+        self._replan_in(0)
+        self._publish()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._deploy.run(), name="deploy")
+            group.create_task(self._ask_agent(), name="agent questions")
+            group.create_task(self._ask_again(), name="agent again")
+            if not self._observation.unusable:
+                group.create_task(self._observation.run(), name="observe")
+                group.create_task(self._watch_power(), name="power")
+
+    async def stop(self) -> None:
+        """A scheduler that runs stays: its host holds it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._observation.stop()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._agent.close()
+        await self._deploy.stop()
+        await self._history.close()
+
+    async def _watch_power(self) -> None:
+        power = self._machine.power()
+        while True:
+            await asyncio.sleep(_POWER_EVERY_S)
+            before, power = power, self._machine.power()
+            if power is not before:
+                self._replan_in(0)
+
+    # ------------------------------------------------------------ signal -> profile -> intent
+
+    def _on_change(self, change: Change) -> None:
+        cgroup = change.signal.cgroup
+        old = self._views.get(cgroup)
+        if change.new is None:
+            self._forget(cgroup)
+            return
+        self._signals[cgroup] = change.signal
+        self._decide(change.new, old)
+
+    def _forget(self, cgroup: str) -> None:
+        view = self._views.pop(cgroup, None)
+        self._signals.pop(cgroup, None)
+        if view is None:
+            return
+        self._deploy.intents.remove(view.profile.cgroup_id)
+        self._answers.pop(view.profile.id, None)
+        for observer in self._observers:
+            observer.workload_removed(view)
+        self._replan_in(_REPLAN_AFTER_S)
+        self._publish()
+
+    def _decide(self, profile: WorkloadProfile, old: WorkloadView | None) -> WorkloadView:
+        """Infers, and writes the intent into the running scheduler at once."""
+        identity, answer = self._answers.get(profile.id, (None, None))
+        if identity != profile.identity:
+            answer = None
+        intent = decide(profile, self._pins, self._book, answer)
+        self._deploy.intents.set(profile.cgroup_id, intent.intent_class)
+        view = WorkloadView(profile, intent, profile.cgroup in self._pins)
+        self._views[profile.cgroup] = view
+        if intent.source is IntentSource.DEFAULT and identity != profile.identity:
+            self._question(profile)
+        if view == old:
+            return view
+        if old is None or old.intent != intent:
+            before = old.intent.intent_class if old else None
+            self._learn(records.decision(view, before, self._clock.unix_s()))
+            if before is not intent.intent_class:
+                self._replan_in(_REPLAN_AFTER_S)
+        for observer in self._observers:
+            if old is None:
+                observer.workload_added(view)
+            else:
+                observer.workload_changed(old, view)
+        if old is None:
+            self._publish()
+        return view
+
+    def _decide_all(self) -> None:
+        for view in tuple(self._views.values()):
+            self._decide(view.profile, view)
+
+    def _question(self, profile: WorkloadProfile) -> None:
+        """Asks the agent of what no rule knows, once it is known what runs there."""
+        if profile.identity.executable:
+            self._answers[profile.id] = (profile.identity, None)
+            self._questions.put_nowait(profile.cgroup)
+
+    async def _ask_agent(self) -> None:
+        await self._agent.probe()
+        self._publish()
+        while True:
+            view = self._views.get(await self._questions.get())
+            if view is None or view.intent.source is not IntentSource.DEFAULT:
+                continue
+            profile = view.profile
+            answer = await self._agent.infer(profile)
+            self._publish()
+            now = self._views.get(profile.cgroup)
+            if answer is None or now is None or now.profile.id != profile.id:
+                continue
+            self._answers[profile.id] = (profile.identity, answer)
+            self._decide(now.profile, now)
+
+    async def _ask_again(self) -> None:
+        """What had no answer is asked about again: a model may have come, or budget be left."""
+        while True:
+            await asyncio.sleep(_ASK_AGAIN_S)
+            for view in self._views.values():
+                if view.intent.source is IntentSource.DEFAULT:
+                    self._question(view.profile)
+
+    # ------------------------------------------------------------ plan -> gate -> deploy
+
+    def _replan_in(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._replan_now)
+
+    def _replan_now(self) -> None:
+        self._timer = None
+        self._spawn(self._replan())
+
+    async def _replan(self) -> None:
+        view = self._deploy.view()
+        if view.state not in (DaemonState.ACTIVE, DaemonState.DEFAULT):
+            return
+        wanted, source = self._deploy.wanted
+        self._plan = made = plan(self._situation(wanted or self._settings.config.policy))
+        if made.retry_in_s is not None:
+            self._replan_in(made.retry_in_s)
+        if not made.change or self._deploy.held:
+            return
+        if not wanted or wanted == AUTO:
+            source = "auto" if self._settings.config.policy == AUTO or wanted else "operator"
+        try:
+            await self._deploy.deploy(made.candidate, source=source, asked=False)
+        except BusyError as error:
+            logger.debug("not now: %s", error)
+            self._replan_in(_RETRY_S)
+        except SchedcpError as error:
+            self._note(f"{made.candidate.policy} was not deployed: {error}")
+            self._replan_in(max(self._settings.config.deploy.hold_down_s, _RETRY_S))
+
+    def _situation(self, choice: str, *, lift_quarantine: bool = False) -> Situation:
+        config, repository = self._settings.config, self._settings.repository
+        now_s, unix_s = self._clock.monotonic_ns() / 1e9, self._clock.unix_s()
+        current = self._deploy.view().current
+        objects = repository.objects()
+        quarantined = {
+            known.sha256: why
+            for known in objects.values()
+            if not lift_quarantine and (why := self._deploy.quarantined(known.sha256))
+        }
+        running = Running(KERNEL_DEFAULT, "", {}, 0.0)
+        if current is not None:
+            since_s = now_s - (unix_s - current.started_unix_s)
+            running = Running(current.policy, current.object_sha256, current.tunables, since_s)
+        return Situation(
+            demand=demand_of(self._views.values()),
+            machine=self._machine.read(),
+            policies=repository.policies(),
+            objects=objects,
+            running=running,
+            limits=Limits(config.deploy.hold_down_s, config.deploy.max_per_hour),
+            now_s=now_s,
+            history=HistorySummary(
+                quarantined,
+                dict(self._setbacks),
+                tuple(now_s - (unix_s - at) for at in self._deploy.automatic_swaps()),
+            ),
+            choice=choice,
+        )
+
+    # ------------------------------------------------------------ what deploying tells us
+
+    def deploy_changed(self) -> None:
+        self._publish()
+
+    def deploy_free(self) -> None:
+        self._replan_in(0)
+
+    def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None:
+        self._learn(
+            records.deployment(
+                deployment.reason,
+                deployment.source,
+                deployment.policy,
+                status,
+                self._clock.unix_s(),
+            )
+        )
+
+    def deploy_finished(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.deployment_id] = outcome
+        while len(self._outcomes) > 32:
+            del self._outcomes[next(iter(self._outcomes))]
+        if outcome.kind in _SETBACKS:
+            self._setbacks[outcome.policy] = self._setbacks.get(outcome.policy, 0) + 1
+        self._learn(records.outcome(outcome, self._clock.unix_s()))
+        self._replan_in(_REPLAN_AFTER_S)
+
+    def deploy_ejected(self, status: SchedulerStatus) -> None:
+        for observer in self._observers:
+            observer.ejected(status)
+
+    def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
+        for observer in self._observers:
+            observer.rolled_back(old_policy, new_policy, reason)
+
+    def learn(self, record: LearnedRecord) -> None:
+        """For those who make records themselves (the agent's client)."""
+        self._learn(record)
+
+    def deploy_note(self, sentence: str) -> None:
+        self._note(sentence)
+
+    def deploy_write_failed(self, reason: str) -> None:
+        self._note(f"an intent did not reach the scheduler yet: {reason}")
+
+    # ------------------------------------------------------------ Control: reading
+
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def status(self) -> Status:
+        view = self._deploy.view()
+        wanted, source = self._deploy.wanted
+        current, back = view.current, view.last_known_good
+        rules_only = not self._agent.available
+        idle_source = source if wanted == KERNEL_DEFAULT else "auto"
+        return Status(
+            state=view.state,
+            reason=view.reason,
+            kernel=self._kernel,
+            scheduler=view.ops,
+            policy=current.policy if current else KERNEL_DEFAULT,
+            policy_source=current.source if current else idle_source,
+            deployment_id=current.id if current else "",
+            verdict_id=current.verdict_id if current else "",
+            last_known_good=back.policy if back else KERNEL_DEFAULT,
+            inference=InferenceSource.RULES if rules_only else InferenceSource.RULES_AND_AGENT,
+            agent=self._agent.describe(),
+            kill_switch=view.kill_switch,
+            workloads=len(self._views),
+        )
+
+    def workloads(self) -> Sequence[WorkloadView]:
+        return tuple(self._views.values())
+
+    def find(self, target: str) -> WorkloadView:
+        profile = self._observation.find(target)
+        known = self._views.get(profile.cgroup)
+        if known is not None:
+            return known
+        intent = decide(profile, self._pins, self._book)
+        return WorkloadView(profile, intent, profile.cgroup in self._pins)
+
+    def pins(self) -> Mapping[str, IntentClass]:
+        return dict(self._pins)
+
+    def history(
+        self, *, limit: int = 50, kind: RecordKind | None = None, subject: str = ""
+    ) -> Sequence[LearnedRecord]:
+        return self._history.query(limit=limit, kind=kind, subject=subject)
+
+    def policies(self) -> Sequence[Mapping[str, object]]:
+        current = self.status().policy
+        return [
+            {
+                "name": policy.name,
+                "scheduler": policy.scheduler,
+                "description": policy.description,
+                "intents": [intent.value for intent in policy.intents],
+                "tunables": dict(policy.tunables),
+                "origin": policy.origin,
+                "file": policy.file,
+                "current": policy.name == current,
+            }
+            for policy in self._settings.repository.policies()
+        ]
+
+    async def explain(self, target: str) -> Mapping[str, object]:
+        found: dict[str, Any] = {"state": self.status().state, "reason": self.status().reason}
+        if target:
+            view = self.find(target)
+            signal = self._signals.get(view.profile.cgroup)
+            found["signal"] = records.signal_json(signal) if signal else None
+            found["workload"] = records.workload_json(view)
+            found["intent"] = records.intent_json(view)
+            found["agent"] = self._agent.why(view.profile)
+            found["measures"] = await self._measures(view.profile.cgroup_id)
+        else:
+            found["measures"] = await self._measures(None)
+        return {**found, **self._explain_deployment()}
+
+    def _explain_deployment(self) -> dict[str, Any]:
+        view = self._deploy.view()
+        current = view.current
+        verdict = self._admission.verdict(current.verdict_id) if current else None
+        last = next(reversed(self._outcomes.values()), None)
+        return {
+            "candidate": records.candidate_json(self._plan.candidate) if self._plan else None,
+            "verdict": records.verdict_json(verdict) if verdict else None,
+            "deployment": records.deployment_json(current) if current else None,
+            "last_outcome": records.outcome_json(last) if last else None,
+        }
+
+    async def _measures(self, cgroup_id: int | None) -> dict[str, float] | None:
+        """What the running scheduler counted; None when none of ours runs."""
+        if self._deploy.view().current is None:
+            return None
+        try:
+            if cgroup_id is None:
+                return records.measures_json(measures_of(await self._deploy.stats(())))
+            stats = await self._deploy.stats((cgroup_id,))
+        except SchedcpError:
+            return None
+        one = stats.get("cgroups", {}).get(str(cgroup_id))
+        return records.measures_json(measures_of_one(one)) if one else None
+
+    # ------------------------------------------------------------ Control: changing
+
+    async def pin(self, target: str, intent: IntentClass, *, actor: str) -> WorkloadView:
+        profile = self._observation.find(target)
+        pins = {**self._pins, profile.cgroup: intent}
+        await asyncio.to_thread(self._pin_store.save, pins)
+        self._pins = pins
+        self._operator("pin", profile.cgroup, actor, intent.value)
+        self._mark_pinned()
+        self._decide_all()
+        return self.find(profile.cgroup)
+
+    async def unpin(self, target: str, *, actor: str) -> WorkloadView | None:
+        cgroup = target.rstrip("/") if target.startswith("/") else ""
+        if cgroup not in self._pins:
+            cgroup = self._observation.find(target).cgroup
+        if cgroup not in self._pins:
+            raise NotFoundError(f"{cgroup} is not pinned", hint="`schedctl list` shows pins")
+        pins = {path: intent for path, intent in self._pins.items() if path != cgroup}
+        await asyncio.to_thread(self._pin_store.save, pins)
+        self._pins = pins
+        self._operator("unpin", cgroup, actor)
+        self._mark_pinned()
+        self._decide_all()
+        try:
+            return self.find(cgroup)
+        except NotFoundError:
+            return None
+
+    def _mark_pinned(self) -> None:
+        """A pinned slice holds no process, but what is born in it inherits from it at once."""
+        ids = {
+            cgroup: number
+            for cgroup in self._pins
+            if cgroup not in self._views and (number := self._observation.id_of(cgroup)) is not None
+        }
+        for cgroup, number in self._pinned_ids.items():
+            if cgroup not in ids and cgroup not in self._views:
+                self._deploy.intents.remove(number)
+        for cgroup, number in ids.items():
+            self._deploy.intents.set(number, self._pins[cgroup])
+        self._pinned_ids = ids
+
+    async def apply(self, policy: str, *, actor: str) -> Status:
+        if policy == AUTO:
+            await self._deploy.want(AUTO, "auto")
+            self._operator("apply", AUTO, actor)
+            await self._replan()
+            return self.status()
+        self._settings.repository.policy(policy)  # NotFoundError with the closest name
+        made = plan(self._situation(policy, lift_quarantine=True))
+        if made.candidate.policy != policy:
+            raise SchedcpError(made.candidate.reason)
+        self._plan = made
+        if made.change:
+            await self._deploy.deploy(made.candidate, source="operator", asked=True)
+        else:
+            await self._deploy.want(policy, "operator")
+        self._operator("apply", policy, actor)
+        return self.status()
+
+    async def rollback(self, *, actor: str, reason: str = "") -> Status:
+        await self._deploy.rollback(reason or f"{actor} rolled back")
+        self._operator("rollback", "", actor, reason)
+        return self.status()
+
+    async def kill(self, *, actor: str, reason: str = "") -> Status:
+        self._note(await self._deploy.kill(reason or f"{actor} used the kill switch"))
+        self._operator("kill", "", actor, reason)
+        return self.status()
+
+    async def resume(self, *, actor: str) -> Status:
+        await self._deploy.resume()
+        self._operator("resume", "", actor)
+        return self.status()
+
+    async def reload(self, *, actor: str) -> None:
+        settings = await asyncio.to_thread(self._load, self._settings.repository)
+        self._settings = settings
+        self._applied(settings)
+        observe, keep = settings.config.observe, settings.config.history
+        self._deploy.set_limits(deploy_limits(settings.config))
+        self._history.keep(keep_days=keep.keep_days, max_rows=keep.max_rows)
+        self._book = RuleBook(settings.repository.rules())
+        self._observation.configure(
+            relook_ms=observe.relook_ms, sample_s=observe.sample_s, ignore=observe.ignore
+        )
+        self._decide_all()
+        self._operator("reload", "", actor)
+        self._replan_in(0)
+        problems = settings.repository.problems()
+        if problems:
+            raise ConfigErrors(problems)
+
+    # ------------------------------------------------------------ small things
+
+    def _operator(self, action: str, subject: str, actor: str, detail: str = "") -> None:
+        logger.info("%s: %s %s %s", actor, action, subject, detail)
+        self._learn(records.operator(action, subject, actor, self._clock.unix_s(), detail))
+
+    def _note(self, sentence: str) -> None:
+        if sentence and sentence != self._last_note:
+            self._last_note = sentence
+            logger.warning("%s", sentence)
+            self._learn(records.note(sentence, self._clock.unix_s()))
+
+    def _learn(self, record: LearnedRecord) -> None:
+        self._history.add(record)
+
+    def _publish(self) -> None:
+        """Tells observers of the status when it is another one."""
+        new = self.status()
+        old, self._status = self._status, new
+        if old is None or old == new:
+            return
+        if old.state is not new.state:
+            logger.info("state %s: %s", new.state, new.reason)
+        for observer in self._observers:
+            observer.status_changed(old, new)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: drives the scheduler host as the daemon would, prints what it saw as JSON.
+
+python3 intent_guest.py SCENARIO   (the schedcpd tree is on PYTHONPATH, the objects in /opt/bpf)
+"""
+
+# ruff: noqa: ASYNC221, ASYNC240 - nothing else runs in this loop, so blocking it hurts nobody
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from schedcpd.deploy.token import TokenMinter
+from schedcpd.errors import SchedcpError, SchedulerHostError
+from schedcpd.host.jsonline import JsonLineClient
+from schedcpd.host.kernel import read_kernel_build
+from schedcpd.host.manifest import check_tunables, load_manifest
+from schedcpd.model import Tunable, Verdict, VerdictOrigin
+
+BPF = Path("/opt/bpf")
+SOCKET = Path("/run/schedcp/scheduler.sock")
+SCX = Path("/sys/kernel/sched_ext")
+CGROUPS = Path("/sys/fs/cgroup")
+CPUS = os.cpu_count() or 1
+
+
+def token_for(data: bytes, scheduler: str, tunables: Mapping[str, Tunable]) -> str:
+    verdict = Verdict(
+        id="", passed=True, scheduler=scheduler, object_sha256=hashlib.sha256(data).hexdigest(),
+        tunables=dict(tunables), kernel=read_kernel_build(), vm_image="", checks=(),
+        made_unix_s=0, origin=VerdictOrigin.LOCAL, schedcp_version="0",
+    )  # fmt: skip
+    object.__setattr__(verdict, "id", verdict.content_id)
+    return TokenMinter.open().mint(verdict, kernel=read_kernel_build())
+
+
+class Host:
+    """A client of the scheduler host that remembers the events it got."""
+
+    def __init__(self, client: JsonLineClient) -> None:
+        self.client = client
+        self.events: list[tuple[float, str, Mapping[str, Any]]] = []
+        self.came = asyncio.Event()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connected(cls) -> AsyncIterator[Host]:
+        box: list[Host] = []
+        client = await JsonLineClient.connect(
+            SOCKET,
+            unreachable=SchedulerHostError,
+            on_event=lambda name, data: box[0]._event(name, data),
+            timeout_s=30,
+        )
+        box.append(cls(client))
+        try:
+            yield box[0]
+        finally:
+            await client.close()
+
+    def _event(self, name: str, data: Mapping[str, Any]) -> None:
+        self.events.append((time.monotonic(), name, data))
+        self.came.set()
+
+    async def call(self, method: str, **params: Any) -> Mapping[str, Any]:
+        return await self.client.call(method, params, timeout_s=90)
+
+    async def load(
+        self,
+        scheduler: str = "intent",
+        *,
+        intents: Mapping[int, str] | None = None,
+        tunables: Mapping[str, Tunable] | None = None,
+        **overrides: Any,
+    ) -> Mapping[str, Any]:
+        path = BPF / f"{scheduler}.bpf.o"
+        data = path.read_bytes()
+        manifest, problems = load_manifest(BPF / f"{scheduler}.manifest.yaml")
+        assert manifest is not None, problems
+        chosen = check_tunables(manifest, tunables or {})
+        params: dict[str, Any] = {
+            "scheduler": scheduler,
+            "object": str(path),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "tunables": chosen,
+            "intents": [[key, value] for key, value in (intents or {}).items()],
+            "deployment_id": "d-1",
+            "token": token_for(data, scheduler, chosen),
+        }
+        return await self.call("load", **{**params, **overrides})
+
+    async def refused(self, method: str, **params: Any) -> dict[str, str]:
+        try:
+            if method == "load":
+                await self.load(**params)
+            else:
+                await self.call(method, **params)
+        except SchedcpError as e:
+            return {"code": e.code, "message": e.message}
+        return {"code": "", "message": "was not refused"}
+
+    async def ejected(self, timeout_s: float = 60) -> dict[str, Any]:
+        await asyncio.wait_for(self.came.wait(), timeout_s)
+        at, name, data = self.events[0]
+        return {"event": name, "at": at, **(data["last_exit"] or {}), "attached": data["attached"]}
+
+
+class Cgroup:
+    """A cgroup of our own with processes in it."""
+
+    def __init__(self, name: str, parent: Cgroup | None = None, weight: int | None = None) -> None:
+        above = parent.path if parent else CGROUPS
+        (above / "cgroup.subtree_control").write_text("+cpu")
+        self.path = above / name
+        self.path.mkdir()
+        self.id = self.path.stat().st_ino
+        self.children: list[subprocess.Popen[bytes]] = []
+        if weight is not None:
+            (self.path / "cpu.weight").write_text(str(weight))
+
+    def run(self, *argv: str, count: int = 1) -> None:
+        for _ in range(count):
+            self.children.append(
+                subprocess.Popen(
+                    ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs; exec "$@"', "sh", *argv],
+                    stdin=subprocess.DEVNULL,
+                )
+            )
+
+    def spin(self, count: int) -> None:
+        self.run("sh", "-c", "while :; do :; done", count=count)
+
+    def sleep_often(self, count: int, millis: float = 5.0) -> None:
+        """Tasks that want a CPU for an instant, about 1000/millis times a second."""
+        code = f"import time\nwhile True: time.sleep({millis / 1000})"
+        self.run("python3", "-c", code, count=count)
+
+    def usage_us(self) -> int:
+        lines = (self.path / "cpu.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["usage_usec"])
+
+    def end(self) -> None:
+        (self.path / "cgroup.kill").write_text("1")
+        for child in self.children:
+            child.wait()
+        self.path.rmdir()
+
+
+@contextlib.contextmanager
+def cgroups(**kinds: Any) -> Iterator[list[Cgroup]]:
+    made = [Cgroup(f"test-{name}", weight=weight) for name, weight in kinds.items()]
+    try:
+        yield made
+    finally:
+        for group in reversed(made):
+            group.end()
+
+
+def scx(name: str) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return (SCX / name).read_text().strip()
+    return ""
+
+
+def shown() -> dict[str, Any]:
+    return {
+        "state": scx("state"),
+        "ops": scx("root/ops"),
+        "enable_seq": int(scx("enable_seq") or 0),
+    }
+
+
+def wait_state(wanted: str, timeout_s: float) -> float:
+    """Seconds until the kernel's state is `wanted`."""
+    began = time.monotonic()
+    while scx("state") != wanted:
+        if time.monotonic() - began > timeout_s:
+            raise TimeoutError(f"state is {scx('state')}, not {wanted}")
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def percentile_ns(hist: list[int], p: float) -> int:
+    """Upper end of the histogram's bucket in which the percentile lies."""
+    left = p * sum(hist)
+    for bucket, count in enumerate(hist):
+        left -= count
+        if left <= 0 and count:
+            return 2 ** (bucket + 1)
+    return 0
+
+
+def summary(stats: Mapping[str, Any]) -> dict[str, Any]:
+    hist = stats["delay_hist"]
+    return {
+        **{key: stats[key] for key in ("runs", "preemptions", "run_ns", "delay_ns")},
+        "hist_sum": sum(hist),
+        "p50_us": percentile_ns(hist, 0.5) / 1000,
+        "p99_us": percentile_ns(hist, 0.99) / 1000,
+        "max_us": percentile_ns(hist, 1.0) / 1000,
+    }
+
+
+async def delta(host: Host, group: Cgroup, seconds: float) -> dict[str, Any]:
+    return (await deltas(host, [group], seconds))[0]
+
+
+async def deltas(host: Host, groups: list[Cgroup], seconds: float) -> list[dict[str, Any]]:
+    """What each cgroup got in the next `seconds`."""
+    ids = [group.id for group in groups]
+    before = (await host.call("stats", cgroups=ids))["cgroups"]
+    used = [group.usage_us() for group in groups]
+    await asyncio.sleep(seconds)
+    after = (await host.call("stats", cgroups=ids))["cgroups"]
+    answers = []
+    for group, usage in zip(groups, used, strict=True):
+        old, new = before[str(group.id)], after[str(group.id)]
+        difference = {
+            key: [b - a for a, b in zip(old[key], new[key], strict=True)]
+            if key == "delay_hist"
+            else new[key] - old[key]
+            for key in new
+        }
+        answers.append({**summary(difference), "usage_us": group.usage_us() - usage})
+    return answers
+
+
+# ---------------------------------------------------------------- scenarios
+
+
+async def scenario_load() -> dict[str, Any]:
+    """Load, a live change of intent, statistics, unload; the host's own resources."""
+    async with Host.connected() as host:
+        answer: dict[str, Any] = {"hello": await host.call("hello"), "before": shown()}
+        with cgroups(a=None) as (group,):
+            child = Cgroup("child", group)
+            child.spin(1)
+            began = time.monotonic()
+            answer["status"] = await host.load(intents={group.id: "batch"})
+            answer["load_s"] = time.monotonic() - began
+            answer["loaded"] = shown()
+            answer["inherited"] = await delta(host, group, 1)
+            classes = [(await host.call("stats"))["classes"]]
+            began = time.monotonic()
+            answer["written"] = await host.call(
+                "set_intents", set=[[group.id, "latency"]], delete=[]
+            )
+            answer["write_s"] = time.monotonic() - began
+            await asyncio.sleep(0.3)
+            classes.append((await host.call("stats"))["classes"])
+            await asyncio.sleep(1)
+            classes.append((await host.call("stats"))["classes"])
+            answer["run_ns"] = [
+                {name: c[name]["run_ns"] for name in ("latency", "batch")} for c in classes
+            ]
+            answer["changed"] = shown()
+            pid = answer["status"]["host_pid"]
+            status = Path(f"/proc/{pid}/status").read_text()
+            answer["rss_kib"] = int(status.split("VmRSS:")[1].split()[0])
+            answer["policy"] = os.sched_getscheduler(pid)
+            ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            await asyncio.sleep(6)
+            later = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            answer["idle_ticks_in_6s"] = sum(map(int, later[11:13])) - sum(map(int, ticks[11:13]))
+            child.end()
+        answer["unloaded"] = await host.call("unload", reason="the test is over")
+        answer["after"] = shown()
+        return answer
+
+
+async def scenario_refusals() -> dict[str, Any]:
+    """What a load must not accept; nothing is attached by any of it."""
+    async with Host.connected() as host:
+        answer: dict[str, Any] = {
+            "no_token": await host.refused("load", token=""),
+            "wrong_bytes": await host.refused("load", sha256="0" * 64),
+            "other_tunables": await host.refused(
+                "load",
+                tunables={"batch_slice_us": 5000},
+                token=token_for((BPF / "intent.bpf.o").read_bytes(), "intent", {}),
+            ),
+            "relative": await host.refused("load", object="intent.bpf.o"),
+            "device": await host.refused("load", object="/dev/zero"),
+            "no_scheduler": await host.refused("set_intents", set=[], delete=[]),
+            "bad_class": await host.refused("set_intents", set=[[1, "fast"]], delete=[]),
+            "bad_param": await host.refused("status", verbose=True),
+        }  # fmt: skip
+        answer["after"] = shown()
+        pin = Path("/sys/fs/bpf/foreign")
+        pin.mkdir()
+        register = ["bpftool", "struct_ops", "register", str(BPF / "intent.bpf.o"), str(pin)]
+        subprocess.run(register, check=True, capture_output=True)
+        answer["foreign_shown"] = shown()
+        answer["foreign"] = await host.refused("load")
+        answer["foreign_after"] = shown()
+        for entry in pin.iterdir():
+            entry.unlink()
+        wait_state("disabled", 10)
+        return answer
+
+
+async def scenario_latency(seconds: float = 6) -> dict[str, Any]:
+    """Short tasks beside twice as many hogs as CPUs: as latency, then as batch like the hogs."""
+    async with Host.connected() as host:
+        with cgroups(server=None, build=None) as (server, build):
+            await host.load(intents={server.id: "latency", build.id: "batch"})
+            server.sleep_often(2)
+            build.spin(2 * CPUS)
+            await asyncio.sleep(2)
+            first = await deltas(host, [server, build], seconds)
+            await host.call("set_intents", set=[[server.id, "background"]], delete=[])
+            await asyncio.sleep(1)
+            second = await deltas(host, [server, build], seconds)
+            answer = {"latency": first[0], "batch": first[1], "as_background": second[0]}
+        await host.call("unload", reason="done")
+        return {**answer, "cpus": CPUS}
+
+
+async def scenario_weights(seconds: float = 8) -> dict[str, Any]:
+    """1:4 between cgroups; 1:4 one level down; nice 0 and 5 inside one."""
+    async with Host.connected() as host:
+        await host.load()
+        answer: dict[str, Any] = {}
+        with cgroups(light=100, heavy=400) as (light, heavy):
+            everything = {light.id: "batch", heavy.id: "batch"}
+            await host.call("set_intents", set=[[k, v] for k, v in everything.items()], delete=[])
+            light.spin(CPUS)
+            heavy.spin(2 * CPUS)  # twice the tasks must not mean twice the share
+            await asyncio.sleep(1)
+            answer["flat"] = [d["usage_us"] for d in await deltas(host, [light, heavy], seconds)]
+            (light.path / "cpu.weight").write_text("400")
+            (heavy.path / "cpu.weight").write_text("100")
+            await asyncio.sleep(1)
+            answer["swapped"] = [d["usage_us"] for d in await deltas(host, [light, heavy], seconds)]
+        await host.call("unload", reason="done")
+        return answer
+
+
+async def scenario_starvation(seconds: float = 10) -> dict[str, Any]:
+    """Latency hogs take all they can; a background task, a pinned one and a normal one live."""
+    async with Host.connected() as host:
+        with cgroups(hogs=None, low=None, pinned=None, plain=None) as (hogs, low, pinned, plain):
+            await host.load(
+                intents={hogs.id: "latency", low.id: "background", pinned.id: "background",
+                         plain.id: "normal"}
+            )  # fmt: skip
+            hogs.spin(2 * CPUS)
+            low.spin(1)
+            plain.spin(1)
+            pinned.run("taskset", "-c", "0", "sh", "-c", "while :; do :; done")
+            await asyncio.sleep(1)
+            names = ("hogs", "background", "pinned", "normal")
+            got = await deltas(host, [hogs, low, pinned, plain], seconds)
+            answer = dict(zip(names, got, strict=True))
+        answer["status"] = await host.call("status")
+        await host.call("unload", reason="done")
+        return {**answer, "seconds": seconds, "cpus": CPUS}
+
+
+async def scenario_crowd(seconds: float = 12) -> dict[str, Any]:
+    """Many background tasks behind latency hogs: all of them run."""
+    async with Host.connected() as host:
+        with cgroups(hogs=None, crowd=None) as (hogs, crowd):
+            await host.load(intents={hogs.id: "latency", crowd.id: "background"})
+            crowd.spin(100)
+            hogs.spin(2 * CPUS)
+            await asyncio.sleep(3)
+
+            def used() -> list[int]:
+                lines = (Path(f"/proc/{c.pid}/stat").read_text() for c in crowd.children)
+                stats = [line.rsplit(")", 1)[1].split() for line in lines]
+                return [int(s[11]) + int(s[12]) for s in stats]
+
+            def runs() -> list[int]:
+                lines = (Path(f"/proc/{c.pid}/sched").read_text() for c in crowd.children)
+                return [int(t.split("nr_switches")[1].split(":")[1].split()[0]) for t in lines]
+
+            before = runs()
+            got = await deltas(host, [hogs, crowd], seconds)
+            after = runs()
+            answer = {
+                "hogs": got[0],
+                "crowd": got[1],
+                "never_ran": sum(b == a for a, b in zip(before, after, strict=True)),
+                "status": await host.call("status"),
+            }
+        await host.call("unload", reason="done")
+        return {**answer, "seconds": seconds}
+
+
+async def scenario_kill() -> dict[str, Any]:
+    """The host is SIGKILLed: the kernel's default within moments, and a new host can load."""
+    async with Host.connected() as host:
+        status = await host.load()
+        os.kill(status["host_pid"], signal.SIGKILL)
+        seconds = wait_state("disabled", 10)
+        await asyncio.wait_for(host.client.closed.wait(), 5)
+    subprocess.run(["systemctl", "reset-failed", "schedcp-scheduler.service"], check=True)
+    async with Host.connected() as host:
+        again = await host.load()
+        subprocess.run(["systemctl", "stop", "schedcp-scheduler.service"], check=True)
+        return {"disabled_s": seconds, "again": again["attached"], "stopped": shown()}
+
+
+async def scenario_sysrq() -> dict[str, Any]:
+    async with Host.connected() as host:
+        await host.load()
+        began = time.monotonic()
+        Path("/proc/sysrq-trigger").write_text("S")
+        answer = await host.ejected()
+        answer["after_s"] = answer.pop("at") - began
+        answer["status"] = await host.call("status")
+        answer["again"] = (await host.load())["attached"]
+        await host.call("unload", reason="done")
+        return answer
+
+
+async def scenario_swap() -> dict[str, Any]:
+    """A new load replaces the old scheduler under load; a bad one leaves the old one running."""
+    async with Host.connected() as host:
+        with cgroups(a=None) as (group,):
+            group.spin(CPUS)
+            first = await host.load()
+            second = await host.load(tunables={"batch_slice_us": 10000})
+            refused = await host.refused("load", sha256="1" * 64)
+            still = await host.call("status")
+        await host.call("unload", reason="done")
+        return {"first": first, "second": second, "refused": refused, "still": still}
+
+
+async def scenario_stress(seconds: float = 60) -> dict[str, Any]:
+    """Forks, affinity changes, cgroups that come and go with weights and intents, hotplug."""
+    async with Host.connected() as host:
+        with cgroups(hogs=None, forks=None, work=None) as (hogs, forks, work):
+            await host.load(intents={hogs.id: "batch", forks.id: "normal", work.id: "interactive"})
+            hogs.spin(CPUS)
+            storm = "while :; do for i in 1 2 3 4 5 6 7 8; do /bin/true & done; wait; done"
+            forks.run("sh", "-c", storm, count=2)
+            work.sleep_often(3, millis=1)
+            until = time.monotonic() + seconds
+            rounds = 0
+            classes = ("latency", "interactive", "normal", "batch", "background")
+            while time.monotonic() < until and not host.events:
+                churn = Cgroup(f"churn-{rounds}", work if rounds % 2 else None, 1 + rounds % 10000)
+                intent = [[churn.id, classes[rounds % 5]], [work.id, classes[rounds % 3]]]
+                await host.call("set_intents", set=intent, delete=[])
+                churn.spin(2)
+                mask = f"{1 + rounds % (2**CPUS - 1):x}"
+                for child in hogs.children[:2] + churn.children[:1]:
+                    subprocess.run(["taskset", "-p", mask, str(child.pid)], capture_output=True)
+                if rounds % 5 == 3 and CPUS > 1:
+                    cpu = Path(f"/sys/devices/system/cpu/cpu{CPUS - 1}/online")
+                    cpu.write_text("0")
+                    await asyncio.sleep(0.2)
+                    cpu.write_text("1")
+                (churn.path / "cpu.weight").write_text(str(10000 - rounds % 9999))
+                await asyncio.sleep(0.1)
+                churn.end()
+                await host.call("set_intents", set=[], delete=[churn.id])
+                rounds += 1
+            status = await host.call("status")
+            stats = await host.call("stats")
+        final = shown()
+        if status["attached"]:
+            await host.call("unload", reason="done")
+        return {
+            "rounds": rounds,
+            "status": status,
+            "shown": final,
+            "events": [data["last_exit"] for _, _, data in host.events],
+            "classes": {name: summary(s) for name, s in stats["classes"].items()}
+            if status["attached"]
+            else {},
+        }
+
+
+def main() -> None:
+    scenario = globals()[f"scenario_{sys.argv[1]}"]
+    print(json.dumps(asyncio.run(scenario(*map(float, sys.argv[2:])))))
+
+
+if __name__ == "__main__":
+    main()
