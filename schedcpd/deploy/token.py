@@ -6,7 +6,8 @@ Ed25519 signature (RFC 8032). The daemon mints one from a passing Verdict; the s
 loads only with one. Time is CLOCK_BOOTTIME of one boot, so a jump of the wall clock neither
 revives nor kills a token, and a token of an earlier boot is worthless.
 
-`cryptography` is imported on first use only: it costs the importing process 6 to 8 MB.
+`cryptography` costs the importing process 6 to 8 MB: the daemon signs in a child (`sign.py`), the
+scheduler host imports it when the first token comes.
 """
 
 from __future__ import annotations
@@ -25,15 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedcpd.deploy.nonces import Nonces
-from schedcpd.deploy.token_key import KEY_PATH, load_or_create_key, load_public_key
+from schedcpd.deploy.sign import ChildSigner, Signer
+from schedcpd.deploy.token_key import KEY_PATH, load_public_key
 from schedcpd.errors import TokenError
 from schedcpd.model import KernelBuild, Tunable, Verdict, canonical_json
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
-    )
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SCOPE_HOST = "host"  # the whole machine; narrower scopes come with canaries
 DEFAULT_TTL_S = 60.0
@@ -88,16 +87,19 @@ def tunables_hash(tunables: Mapping[str, Tunable]) -> str:
 
 
 class TokenMinter:
-    """Signs tokens with the machine's key. One lives in the daemon (see `deploy/mint.py`)."""
+    """Makes tokens, signed with the machine's key. One lives in the daemon."""
 
-    def __init__(self, key: Ed25519PrivateKey, clock: BootClock | None = None) -> None:
-        self._key = key
+    def __init__(self, signer: Signer, clock: BootClock | None = None) -> None:
+        self._signer = signer
         self._clock = clock or BootClock()
 
     @classmethod
     def open(cls, path: Path = KEY_PATH, clock: BootClock | None = None) -> TokenMinter:
-        """With the key in `path` (0600, created on first use; its public half beside it)."""
-        return cls(load_or_create_key(path), clock)
+        """With the key in `path` (0600, created on first use; its public half beside it).
+
+        Its `mint` starts a child process and waits for it: call it in a thread.
+        """
+        return cls(ChildSigner(path), clock)
 
     def mint(
         self,
@@ -150,7 +152,7 @@ class TokenMinter:
                 "nonce": secrets.token_hex(16),
             }
         )
-        return f"{_encode(payload)}.{_encode(self._key.sign(payload))}"
+        return f"{_encode(payload)}.{_encode(self._signer.sign(payload))}"
 
 
 class TokenVerifier:

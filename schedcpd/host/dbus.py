@@ -111,6 +111,9 @@ class Connection(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         try:
             super().__init__(bus_address=bus_address, bus_type=BusType.SYSTEM)
         except (OSError, DBusError, ValueError) as error:
+            for left in (getattr(self, "_stream", None), getattr(self, "_sock", None)):
+                if left is not None:
+                    left.close()
             raise BusUnreachableError(
                 f"cannot connect to the message bus: {error}", hint="is dbus.service running?"
             ) from error

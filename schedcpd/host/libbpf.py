@@ -72,7 +72,11 @@ class _Library:
             ("bpf_object__btf", c_void_p, c_void_p),
             ("bpf_object__next_map", c_void_p, c_void_p, c_void_p),
             ("bpf_object__find_map_by_name", c_void_p, c_void_p, c_char_p),
+            ("bpf_object__next_program", c_void_p, c_void_p, c_void_p),
+            ("bpf_program__name", c_char_p, c_void_p),
             ("bpf_program__set_autoload", c_int, c_void_p, c_bool),
+            ("bpf_program__set_log_buf", c_int, c_void_p, c_char_p, c_size_t),
+            ("bpf_program__set_log_level", c_int, c_void_p, c_uint32),
             ("bpf_map__type", c_int, c_void_p),
             ("bpf_map__name", c_char_p, c_void_p),
             ("bpf_map__fd", c_int, c_void_p),
@@ -310,7 +314,7 @@ class BpfObject:
         return ctypes.string_at(address, size).split(b"\0")[0].decode("ascii", "replace")
 
     def fit_ops(self, flags: int, kernel: Btf) -> tuple[str, ...]:
-        """Drops ops this kernel does not know and sets ops.flags; returns the dropped names."""
+        """Drops ops this kernel does not know, adds `flags` to ops.flags; returns the dropped."""
         known = kernel.members("sched_ext_ops")
         address, _ = self._initial(self._struct_ops())
         dropped = []
@@ -322,7 +326,7 @@ class BpfObject:
             slot.value = 0
             dropped.append(name)
         at, _ = self._ops_member("flags")
-        ctypes.c_uint64.from_address(at).value = flags
+        ctypes.c_uint64.from_address(at).value |= flags
         return tuple(dropped)
 
     # ------------------------------------------------------------ load and after
@@ -337,6 +341,13 @@ class BpfObject:
             if log:
                 error.message += f"\nverifier log:\n{log[-_LOG_TAIL:]}"
             raise error
+
+    def programs(self) -> dict[str, int]:
+        """Every program by name; the values are libbpf's pointers."""
+        found, pointer = {}, None
+        while pointer := library().c.bpf_object__next_program(self._pointer, pointer):
+            found[bytes(library().c.bpf_program__name(pointer)).decode()] = pointer
+        return found
 
     def attach(self) -> BpfLink:
         """Registers the struct_ops. That alone proves nothing: read the kernel's state."""

@@ -11,8 +11,10 @@ import pytest
 from schedcpd.bus.polkit import Authority
 from schedcpd.bus.service import BusService
 from schedcpd.host.dbus import Connection
+from tests.bus.cli import Schedctl
 from tests.bus.client import Client
 from tests.bus.fake_control import FakeControl
+from tests.bus.mock_systemd import MockSystemd
 from tests.bus.private_bus import MockPolkit, PrivateBus
 
 
@@ -58,3 +60,16 @@ async def service(bus: PrivateBus, control: FakeControl) -> AsyncIterator[BusSer
 async def client(bus: PrivateBus, service: BusService) -> AsyncIterator[Client]:
     async with Client(bus.address) as connected:
         yield connected
+
+
+@pytest.fixture
+def ctl(bus: PrivateBus) -> Schedctl:
+    return Schedctl(bus.address)
+
+
+@pytest.fixture
+async def systemd(bus: PrivateBus) -> AsyncIterator[MockSystemd]:
+    mock = MockSystemd(bus)
+    await mock.start()
+    yield mock
+    await mock.stop()

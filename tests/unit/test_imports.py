@@ -27,6 +27,7 @@ BELOW_ROOMS = COMMON | {"schedcpd.config", "schedcpd.host"}
 # The only modules that construct rooms, and which rooms each may construct.
 COMPOSITION_ROOTS: dict[str, frozenset[str]] = {
     "schedcpd.__main__": ROOMS - {"agent"} | {"pipeline", "daemon"},
+    "schedcpd.verdicts": frozenset({"verify", "microvm"}),
 }
 # Reached from the daemon at any depth, these would cost its memory or its promise of no network.
 NEVER_IN_DAEMON = frozenset(

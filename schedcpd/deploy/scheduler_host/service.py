@@ -17,7 +17,6 @@ from typing import Protocol, TypeVar
 
 from schedcpd import __version__
 from schedcpd.deploy.scheduler_host import params
-from schedcpd.deploy.scheduler_host.scheduler import Scheduler
 from schedcpd.errors import (
     BusyError,
     ConfigErrors,
@@ -30,6 +29,7 @@ from schedcpd.errors import (
 )
 from schedcpd.host.jsonline import Json, Method
 from schedcpd.host.manifest import MAX_OBJECT_BYTES, check_tunables, load_manifest
+from schedcpd.host.scheduler import Scheduler
 from schedcpd.host.scx import Scx
 from schedcpd.model import ExitRecord, KernelBuild, SchedulerStatus, ScxState, Tunable
 

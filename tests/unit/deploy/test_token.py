@@ -84,7 +84,7 @@ class Bench:
 def make_bench(directory: Path) -> Bench:
     boot = FakeBoot()
     key_path = directory / "token.key"
-    minter = TokenMinter.open(key_path, boot.clock())
+    minter = TokenMinter(load_or_create_key(key_path), boot.clock())
     verifier = TokenVerifier.open(key_path, directory / "nonces", boot.clock())
     return Bench(boot, minter, verifier, directory)
 
@@ -103,6 +103,21 @@ def shared() -> Iterator[Bench]:
 def refusal(error: pytest.ExceptionInfo[TokenError]) -> str:
     assert error.value.message
     return error.value.reason
+
+
+def test_the_daemon_signs_in_a_child_that_makes_the_key(tmp_path: Path) -> None:
+    boot, key_path = FakeBoot(), tmp_path / "state" / "token.key"
+    token = TokenMinter.open(key_path, boot.clock()).mint(verdict(), kernel=KERNEL)
+    verifier = TokenVerifier.open(key_path, tmp_path / "nonces", boot.clock())
+    verifier.check(token, sha256=SHA, tunables=TUNABLES, kernel=KERNEL)
+
+
+def test_a_child_that_cannot_sign_says_why(tmp_path: Path) -> None:
+    (tmp_path / "token.key").write_text("nonsense")
+    (tmp_path / "token.key").chmod(0o600)
+    with pytest.raises(TokenError, match="64 hex digits") as error:
+        TokenMinter.open(tmp_path / "token.key").mint(verdict(), kernel=KERNEL)
+    assert refusal(error) == TokenReason.NO_KEY
 
 
 def test_a_minted_token_is_accepted_once(bench: Bench) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scheduler object in the kernel: prepared, attached, proven, read and written, ended."""
+"""One scheduler object in the kernel: prepared, attached, proven, read and written, ended.
+
+The scheduler host runs it on the machine and `verify`'s probe in the micro-VM: what is proved is
+what is loaded.
+"""
 
 from __future__ import annotations
 
@@ -84,10 +88,18 @@ class Stats:
 class Scheduler:
     """An object loaded into the kernel. `attach` starts it; `close` ends it, whatever happened."""
 
-    def __init__(self, data: bytes, name: str, ops: str, tunables: Mapping[str, Tunable]) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        ops: str,
+        tunables: Mapping[str, Tunable],
+        before_load: Callable[[BpfObject], None] = lambda prepared: None,
+    ) -> None:
         """Loads `data` with `tunables`; nothing is attached yet. Seconds on a slow machine.
 
         `ops` is the name the manifest declares; InvalidArgumentError when the object has another.
+        `before_load` sees the object when everything is set.
         """
         self.name, self.tunables = name, dict(tunables)
         self._link: BpfLink | None = None
@@ -101,6 +113,7 @@ class Scheduler:
             with kernel_btf() as kernel:
                 self.dropped_ops = self._fit(kernel)
             self._object.set_constants(tunables)
+            before_load(self._object)
             self._object.load()
             self._maps: dict[str, BpfMap | None] = {
                 key: self._object.map(key)

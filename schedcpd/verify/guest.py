@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the checks need of a micro-VM, and how they talk to the probe in it.
+
+The real machine is put behind `Guest` in `schedcpd/verdicts.py`. The probe
+(`schedcpd/verify/probe`) answers with one JSON object a line, so that what it said before a
+guest froze is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schedcpd.errors import MicroVmError
+from schedcpd.model import KernelBuild
+from schedcpd.verify.bundle import GUEST_DIR, PROBE, probe_bundle
+
+OBJECT = f"{GUEST_DIR}/candidate.bpf.o"
+SPEC = f"{GUEST_DIR}/spec.json"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRun:
+    """How one command in the guest ended.
+
+    `exit_code` is None when the guest did not come to the command's end: it froze, it died
+    (`died`), or the wall clock ended the command; `end` says so. Output is what had come by then.
+    """
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    end: str = ""
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuestIdentity:
+    """Which kernel the machine runs, and the hash of everything it was made of."""
+
+    kernel: KernelBuild
+    image: str
+
+
+class Guest(Protocol):
+    """Machines resumed from one snapshot. Each run finds it as saved, with nothing of ours loaded.
+
+    MicroVmError: the machine could not be built or resumed, which says nothing of a candidate.
+    """
+
+    async def identity(self) -> GuestIdentity: ...
+
+    async def run(
+        self, argv: Sequence[str], *, files: Mapping[str, bytes], timeout_s: float
+    ) -> GuestRun:
+        """Puts `files` (absolute path -> bytes) into the guest and runs `argv` as root.
+
+        `timeout_s` is wall-clock seconds outside the guest; nothing of the guest outlives it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRun:
+    """What the probe said, in order, and how it ended."""
+
+    events: tuple[Mapping[str, Any], ...]
+    run: GuestRun
+
+    def all(self, event: str) -> tuple[Mapping[str, Any], ...]:
+        return tuple(e for e in self.events if e["event"] == event)
+
+    def last(self, event: str) -> Mapping[str, Any] | None:
+        found = self.all(event)
+        return found[-1] if found else None
+
+    @property
+    def trouble(self) -> str:
+        """How it ended, in words; "" when it came to its end."""
+        if self.run.exit_code is None:
+            return self.run.end
+        if self.run.exit_code != 0 or self.last("done") is None:
+            said = self.run.stderr.strip()[-1500:] or "no message"
+            return f"the probe ended with exit {self.run.exit_code}: {said}"
+        return ""
+
+
+async def run_probe(
+    guest: Guest, command: str, data: bytes, spec: Mapping[str, Any], timeout_s: float
+) -> ProbeRun:
+    """Runs the probe's `command` on the object in `data`."""
+    files = {
+        PROBE: probe_bundle(),
+        OBJECT: data,
+        SPEC: json.dumps({"object": OBJECT, **spec}).encode(),
+    }
+    run = await guest.run(["python3", PROBE, command, SPEC], files=files, timeout_s=timeout_s)
+    return ProbeRun(tuple(_events(run.stdout)), run)
+
+
+def _events(text: str) -> list[Mapping[str, Any]]:
+    lines = text.splitlines()
+    found: list[Mapping[str, Any]] = []
+    for number, line in enumerate(lines):
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise ValueError("not an event")
+        except ValueError as error:
+            if number == len(lines) - 1:
+                break  # cut off in the middle
+            raise MicroVmError(f"The probe said {line[:200]!r}, which is not an event") from error
+        found.append(event)
+    return found

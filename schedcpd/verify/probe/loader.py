@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads and attaches a candidate in the guest, by the same code that the scheduler host uses."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from schedcpd.errors import SchedcpError
+from schedcpd.host.libbpf import BpfObject, library
+from schedcpd.host.scheduler import Scheduler
+from schedcpd.host.scx import SysScx
+from schedcpd.model import ExitRecord, ScxState, Tunable
+
+ENABLE_S = 30.0  # enabling visits every task
+_KMSG = Path("/dev/kmsg")
+_LOG_BYTES = 1 << 20
+_LOG_STATS = 4  # BPF_LOG_STATS: one summary for each program
+_LOG_ALL = 1 | _LOG_STATS
+_SUMMARY = re.compile(r"processed (\d+) insns .*?total_states (\d+)")
+
+
+class RejectedError(Exception):
+    """libbpf or the kernel did not take it; `log` has what the kernel said."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.message, self.log = message, log
+
+
+class _Logs:
+    """A verifier's log for each program; the scheduler's own log keeps only the last program's."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._buffers: dict[str, Any] = {}
+
+    def attach_to(self, prepared: BpfObject) -> None:
+        for name, program in prepared.programs().items():
+            buffer = ctypes.create_string_buffer(_LOG_BYTES)
+            library().c.bpf_program__set_log_buf(program, buffer, _LOG_BYTES)
+            library().c.bpf_program__set_log_level(program, self._level)
+            self._buffers[name] = buffer
+
+    def texts(self) -> dict[str, str]:
+        """By program, those without a word left out."""
+        found = {n: b.value.decode("utf-8", "replace").strip() for n, b in self._buffers.items()}
+        return {name: text for name, text in found.items() if text}
+
+
+def load_only(data: bytes, ops: str, tunables: Mapping[str, Tunable]) -> list[dict[str, Any]]:
+    """Loads without attaching; what the verifier did for each program. RejectedError."""
+    logs = _Logs(_LOG_STATS)
+    try:
+        Scheduler(data, "candidate", ops, tunables, logs.attach_to).close()
+    except SchedcpError as error:
+        whole = _Logs(_LOG_ALL)
+        with contextlib.suppress(SchedcpError):
+            Scheduler(data, "candidate", ops, tunables, whole.attach_to).close()
+        texts = [f"{name}:\n{text}" for name, text in whole.texts().items()]
+        said = texts[-1] if texts else "\n".join(library().lines)
+        raise RejectedError(error.message.splitlines()[0][:500], said) from error
+    return [_summary(name, text) for name, text in logs.texts().items()]
+
+
+def _summary(name: str, text: str) -> dict[str, Any]:
+    found = _SUMMARY.search(text)
+    return {
+        "name": name,
+        "instructions": int(found[1]) if found else 0,
+        "states": int(found[2]) if found else 0,
+        "log": "" if found else f": {text[-500:]}",
+    }
+
+
+class Attached:
+    """A candidate that the kernel confirmed as its scheduler."""
+
+    def __init__(self, scheduler: Scheduler, since: float) -> None:
+        self._scheduler, self._since = scheduler, since
+        self._scx = SysScx()
+        self._record: ExitRecord | None = None
+
+    def healthy(self) -> bool:
+        """Still the kernel's scheduler, and not told to exit."""
+        if self._scx.snapshot().state is not ScxState.ENABLED:
+            return False
+        return self._exit_record() is None
+
+    def detach(self) -> None:
+        """Back to the kernel's default; the state is `disabled` on return, or 30 s have passed."""
+        self._exit_record()
+        self._scheduler.detach()
+        wait_until_disabled()
+
+    def exit_text(self) -> str:
+        """Why the kernel ended it: its exit record, and the kernel's log since the attach."""
+        record = self._record
+        said = ""
+        if record is not None:
+            said = f"{record.kind_name} ({record.kind}): {record.reason}: {record.message}\n"
+            said += f"{record.dump[:2000]}\n" if record.dump else ""
+        return said + kernel_log(self._since)
+
+    def _exit_record(self) -> ExitRecord | None:
+        if self._record is None:
+            self._record = self._scheduler.exit_record()
+        return self._record
+
+
+@contextlib.contextmanager
+def attached(data: bytes, ops: str, tunables: Mapping[str, Tunable]) -> Iterator[Attached]:
+    """Loads, attaches and proves that it is the scheduler; detaches at the end. RejectedError."""
+    since = time.clock_gettime(time.CLOCK_MONOTONIC)
+    try:
+        scheduler = Scheduler(data, "candidate", ops, tunables)
+    except SchedcpError as error:
+        raise RejectedError(error.message, kernel_log(since)) from error
+    with contextlib.closing(scheduler):
+        try:
+            scheduler.attach(SysScx().snapshot, ENABLE_S)
+        except SchedcpError as error:
+            raise RejectedError(error.message, kernel_log(since)) from error
+        yield Attached(scheduler, since)
+
+
+def wait_until_disabled() -> None:
+    scx, until = SysScx(), time.monotonic() + ENABLE_S
+    while scx.snapshot().state is not ScxState.DISABLED and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def kernel_log(since: float) -> str:
+    """The kernel's last 60 lines since a CLOCK_MONOTONIC time (Documentation/ABI: dev-kmsg)."""
+    lines = []
+    log = os.open(_KMSG, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                record = os.read(log, 8192).decode("utf-8", "replace")
+            except BlockingIOError:
+                break
+            except BrokenPipeError:
+                continue  # overwritten before it was read
+            head, _, text = record.partition(";")
+            if int(head.split(",")[2]) / 1e6 >= since - 0.1:
+                lines.append(text.splitlines()[0])
+    finally:
+        os.close(log)
+    return "\n".join(lines[-60:])

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Imports nothing of D-Bus, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+
+from schedcpd import __version__
+from schedcpd.model import IntentClass, RecordKind
+
+BUS_VARIABLE = "SCHEDCTL_BUS_ADDRESS"
+STATE_DIR = "/var/lib/schedcp"
+MAX_RECORDS = 1000
+TARGET = "systemd unit, cgroup path, application or process id"
+EPILOG = """exit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon unreachable,
+4 not authorised, 5 unsupported kernel. More in schedctl(1)."""
+
+
+def _count(value: str) -> int:
+    number = int(value) if value.isascii() and value.isdigit() else 0
+    if not 1 <= number <= MAX_RECORDS:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 1 to {MAX_RECORDS}")
+    return number
+
+
+def _common() -> argparse.ArgumentParser:
+    """Options that may stand before or after the command."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument(
+        "--no-ask-password", action="store_true", help="never ask for a password; fail instead"
+    )
+    common.add_argument(
+        "--bus-address",
+        metavar="ADDRESS",
+        help=f"D-Bus address instead of the system bus (also ${BUS_VARIABLE})",
+    )
+    return common
+
+
+def build_parser() -> argparse.ArgumentParser:
+    common = _common()
+    parser = argparse.ArgumentParser(
+        prog="schedctl",
+        description="Shows and steers schedcp, which chooses the CPU scheduler of this machine.",
+        epilog=EPILOG,
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            parents=[common],
+            allow_abbrev=False,
+        )
+
+    def with_target(command: argparse.ArgumentParser, **options: str) -> None:
+        command.add_argument("target", metavar="TARGET", help=TARGET, **options)  # type: ignore[arg-type]
+
+    def with_reason(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--reason", default="", metavar="TEXT", help="why, for the history (512 characters)"
+        )
+
+    def with_state_dir(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--state-dir",
+            default=STATE_DIR,
+            metavar="DIR",
+            help=f"where schedcpd keeps its state, if not {STATE_DIR}",
+        )
+
+    add("status", "show which scheduler runs, and why")
+    listing = add("list", "show the workloads and what each wants")
+    listing.add_argument("-a", "--all", action="store_true", help="also those without processes")
+
+    pin = add("pin", "hold a workload and everything below it to an intent")
+    with_target(pin)
+    pin.add_argument(
+        "intent",
+        metavar="INTENT",
+        choices=[each.value for each in IntentClass],
+        help=", ".join(IntentClass),
+    )
+    with_target(add("unpin", "end a pin"))
+
+    apply = add("apply", "deploy a policy")
+    apply.add_argument(
+        "policy", metavar="POLICY", help="a name from `schedctl policies`, kernel-default or auto"
+    )
+    with_reason(add("rollback", "go back to the policy that was good before"))
+    kill = add("kill", "return to the kernel's own scheduler now and stay there until resume")
+    with_reason(kill)
+    with_state_dir(kill)
+    with_state_dir(add("resume", "release the kill switch"))
+
+    explain = add("explain", "show why a workload is scheduled as it is")
+    with_target(explain, nargs="?", default="")
+    add("watch", "show changes as they happen, until Ctrl-C")
+    log = add("log", "show the history of decisions, deployments and outcomes, newest first")
+    log.add_argument(
+        "-n", "--limit", metavar="N", type=_count, default=50, help="how many (default 50)"
+    )
+    log.add_argument(
+        "--kind",
+        metavar="KIND",
+        choices=[each.value for each in RecordKind],
+        default="",
+        help="only this kind: " + ", ".join(RecordKind),
+    )
+    log.add_argument(
+        "--subject", metavar="SUBJECT", default="", help="only this cgroup path or deployment id"
+    )
+    add("policies", "show the policies that could be applied")
+    add("reload", "make the daemon read configuration and policies again")
+    add("mcp", "serve these tools over the Model Context Protocol on standard input and output")
+    return parser
+
+
+def normalise_target(target: str) -> str:
+    """TARGET as the daemon takes it: a path below the cgroup2 mount loses the mount point."""
+    mount = "/sys/fs/cgroup"
+    if target == mount or target.startswith(mount + "/"):
+        target = target[len(mount) :] or "/"
+    if len(target) > 1 and target.startswith("/"):
+        target = target.rstrip("/") or "/"
+    return target
