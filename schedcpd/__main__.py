@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+# isort: off
+import schedcpd.host.lean  # noqa: F401 - before anything that would import what it keeps out
+
+# isort: on
 import argparse
 import asyncio
 import logging

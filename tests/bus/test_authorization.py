@@ -195,3 +195,26 @@ async def test_only_a_plain_true_is_a_yes(answer: list[Any]) -> None:
 
 def test_the_authority_is_the_default(tmp_path: Path) -> None:
     assert BusService(FakeControl(), bus_address="unix:path=/nowhere")._authorizer is Authority
+
+
+async def test_costly_reads_of_one_user_are_rationed_by_time(
+    bus: PrivateBus, control: FakeControl, for_others: BusService
+) -> None:
+    """The budget is the user's, whatever the number of connections; cheap reads go on."""
+    original = control.policies
+
+    def slow() -> Any:
+        time.sleep(0.4)
+        return original()
+
+    control.policies = slow  # type: ignore[method-assign]
+    answered = 0
+    for _ in range(6):
+        async with Client(bus.address) as client:
+            try:
+                await client.call("ListPolicies")
+                answered += 1
+            except DBusError as error:
+                assert error.type.endswith(".LimitsExceeded")
+            assert (await client.properties())["State"] == "active"
+    assert 2 <= answered <= 4

@@ -75,6 +75,7 @@ def test_pages_are_whole(manpages: ModuleType) -> None:
     assert set(pages) == {"schedctl.1", "schedcpd.8", "schedcpd.yaml.5", "schedcp-policies.5"}
     for name, text in pages.items():
         assert not re.search(r"@[A-Z]+@", text), name
+        assert "\n|" not in text, f"{name} has a table"
         assert text.startswith(f"% {name.rsplit('.', 1)[0].upper()}({name[-1]})")
         for section in ("NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"):
             assert f"\n# {section}\n" in text, f"{name} has no {section}"
