@@ -72,7 +72,10 @@ def test_target_is_settled_after_one_look(text: str) -> None:
 
 def test_pages_are_whole(manpages: ModuleType) -> None:
     pages = manpages.filled(ROOT)
-    assert set(pages) == {"schedctl.1", "schedcpd.8", "schedcpd.yaml.5", "schedcp-policies.5"}
+    assert set(pages) == {
+        *("schedctl.1", "schedcpd.8", "schedcp-agent.8"),
+        *("schedcpd.yaml.5", "schedcp-policies.5"),
+    }
     for name, text in pages.items():
         assert not re.search(r"@[A-Z]+@", text), name
         assert "\n|" not in text, f"{name} has a table"
