@@ -103,7 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
     with_target(explain, nargs="?", default="")
     add("watch", "show changes as they happen, until Ctrl-C")
     log = add("log", "show the history of decisions, deployments and outcomes, newest first")
-    log.add_argument("-n", "--limit", type=_count, default=50, help="how many (default 50)")
+    log.add_argument(
+        "-n", "--limit", metavar="N", type=_count, default=50, help="how many (default 50)"
+    )
     log.add_argument(
         "--kind",
         metavar="KIND",

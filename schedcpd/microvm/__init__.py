@@ -23,7 +23,7 @@ from pathlib import Path
 from schedcpd.microvm import snapshot
 from schedcpd.microvm.cache import Progress, stderr_progress
 from schedcpd.microvm.errors import VmDiedError, VmFrozenError, VmGoneError, VmTimeLimitError
-from schedcpd.microvm.kernel import GuestKernel, installed_kernel
+from schedcpd.microvm.kernel import GuestKernel, installed_kernel, stable_kernel
 from schedcpd.microvm.machine import GuestResult
 from schedcpd.microvm.spec import Accelerator, ThreadMode, VmSpec
 from schedcpd.microvm.vm import MicroVm
@@ -43,6 +43,7 @@ __all__ = [
     "build",
     "installed_kernel",
     "resume",
+    "stable_kernel",
 ]
 
 DEFAULT_LIMIT_S = 600.0

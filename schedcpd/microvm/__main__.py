@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--threads", type=int, default=1, help="per core")
         sub.add_argument("--numa-nodes", type=int, default=1)
         sub.add_argument("--memory-mib", type=int, default=1024)
+        sub.add_argument(
+            "--kernel",
+            choices=("backports", "stable"),
+            default="backports",
+            help="stable: trixie's own, without sched_ext",
+        )
         if name == "run":
             sub.add_argument("--cold", action="store_true", help="boot instead of resuming")
             sub.add_argument("--timeout", type=float, default=300.0, metavar="S")
@@ -57,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _spec(args: argparse.Namespace) -> VmSpec:
+async def _spec(args: argparse.Namespace) -> VmSpec:
+    stable = args.kernel == "stable"
     return VmSpec(
         sockets=args.sockets,
         dies=args.dies,
@@ -65,6 +72,7 @@ def _spec(args: argparse.Namespace) -> VmSpec:
         threads=args.threads,
         numa_nodes=args.numa_nodes,
         memory_mib=args.memory_mib,
+        kernel=await kernel.stable_kernel(stderr_progress()) if stable else None,
     )
 
 
@@ -74,7 +82,7 @@ async def _run(args: argparse.Namespace) -> int:
         print("run: no command", file=sys.stderr)
         return 2
     start = boot if args.cold else resume
-    async with start(_spec(args), limit_s=args.timeout + 600) as vm:
+    async with start(await _spec(args), limit_s=args.timeout + 600) as vm:
         for pair in args.put:
             local, _, guest = pair.partition(":")
             await vm.put(Path(local), guest)
@@ -91,11 +99,11 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _shell(args: argparse.Namespace) -> int:
-    await build(_spec(args))
+    await build(await _spec(args))
     saved = termios.tcgetattr(0) if sys.stdin.isatty() else None
     print("A root shell in the micro-VM; press Enter for its prompt, Ctrl-A X to end.", flush=True)
     try:
-        async with resume(_spec(args), limit_s=SHELL_LIMIT_S, interactive=True) as vm:
+        async with resume(await _spec(args), limit_s=SHELL_LIMIT_S, interactive=True) as vm:
             await vm.ended()
     finally:
         if saved is not None:
@@ -127,7 +135,7 @@ async def _info() -> int:
 async def _main(args: argparse.Namespace) -> int:
     match args.command:
         case "build":
-            await build(_spec(args))
+            await build(await _spec(args))
             return 0
         case "run":
             return await _run(args)

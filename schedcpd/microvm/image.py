@@ -133,8 +133,8 @@ async def _make(progress: Progress) -> Image:
             '--customize-hook=chroot "$1" systemctl --quiet enable schedcp-guest.service',
             SUITE, root, list_file,
         )  # fmt: skip
-        (await process.run(argv, timeout_s=TIMEOUT_S)).check("mmdebstrap")
         try:
+            (await process.run(argv, timeout_s=TIMEOUT_S)).check("mmdebstrap")
             progress("image: writing the file system")
             disk = scratch / "disk.ext4"
             with disk.open("wb") as file:

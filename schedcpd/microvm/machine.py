@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,14 @@ class Machine:
     backing: Path
     backing_format: str
     state: Path | None = None  # a saved state to resume from
+
+
+def sweep(runs: Path) -> None:
+    """Removes the folders ("PID-...") of owners that died without cleaning up."""
+    for folder in runs.iterdir():
+        pid = folder.name.partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def create_overlay(disk: Path, backing: Path, backing_format: str) -> None:

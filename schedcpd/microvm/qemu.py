@@ -87,7 +87,8 @@ def command_line(spec: VmSpec, accelerator: Accelerator, parts: Parts) -> list[s
             "chardev:console",
         ]
     return [
-        BINARY,
+        # Whoever dies without cleaning up takes the VM along.
+        "setpriv", "--pdeathsig", "KILL", "--", BINARY,
         "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
         "-machine", "q35,hpet=off",

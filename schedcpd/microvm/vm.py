@@ -91,6 +91,7 @@ class MicroVm:
         """
         runs = cache_dir() / "run"
         runs.mkdir(exist_ok=True)
+        await asyncio.to_thread(machine.sweep, runs)
         with tempfile.TemporaryDirectory(dir=runs, prefix=f"{os.getpid()}-") as name:
             folder = Path(name)
             vm = cls(parts, folder, console_log or folder / "console.log")

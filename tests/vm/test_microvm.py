@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from schedcpd.microvm import (
     VmTimeLimitError,
     boot,
     resume,
+    stable_kernel,
 )
 from schedcpd.microvm import vm as vm_module
-from schedcpd.microvm.cache import cache_dir
+from schedcpd.microvm.cache import cache_dir, stderr_progress
 
 in_session = pytest.mark.asyncio(loop_scope="session")
 
@@ -238,9 +240,51 @@ async def test_nothing_is_left_behind(vm_image: VmSpec) -> None:
         os.kill(pid, 0)
 
 
+async def test_the_vm_dies_with_its_owner(vm_image: VmSpec) -> None:
+    program = (
+        "import asyncio\n"
+        "from schedcpd.microvm import resume\n"
+        "async def main():\n"
+        "    async with resume() as vm:\n"
+        "        print(vm.pid, flush=True)\n"
+        "        await asyncio.sleep(1000)\n"
+        "asyncio.run(main())\n"
+    )
+    owner = await process.start([sys.executable, "-c", program], stdout=asyncio.subprocess.PIPE)
+    assert owner.stdout is not None
+    pid = int(await asyncio.wait_for(owner.stdout.readline(), 120))
+    os.kill(pid, 0)
+    owner.kill()  # no chance to clean up
+    await owner.wait()
+    for _ in range(100):
+        if is_gone(pid):
+            break
+        await asyncio.sleep(0.1)
+    assert is_gone(pid)
+    leftover = f"{owner.pid}-*"
+    assert list((cache_dir() / "run").glob(leftover))
+    async with resume(vm_image):
+        assert not list((cache_dir() / "run").glob(leftover)), "the next machine sweeps up"
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    return state == "Z"
+
+
+async def test_a_kernel_without_sched_ext_boots_too() -> None:
+    kernel = await stable_kernel(stderr_progress())
+    async with boot(VmSpec(cores=2, kernel=kernel)) as machine:
+        assert (await machine.run(["uname", "-r"])).text == f"{kernel.release}\n"
+        assert (await machine.run(["ls", "/sys/kernel/sched_ext"])).exit_code == 2
+
+
 async def test_the_command_line_tool() -> None:
     result = await process.run(
-        ["python3", "-m", "schedcpd.microvm", "run", "--", "sh", "-c", "uname -r; exit 3"],
+        [sys.executable, "-m", "schedcpd.microvm", "run", "--", "sh", "-c", "uname -r; exit 3"],
         timeout_s=120,
     )
     assert result.exit_code == 3, result.error_text

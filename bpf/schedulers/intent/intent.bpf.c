@@ -67,6 +67,7 @@ const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_
 enum {
 	DSQ_OVERDUE = INTENT_NR_CLASSES, /* beside one DSQ for each class, with its number */
 	NR_DSQS,
+	DSQ_PLACES = 8, /* of arrays by DSQ; a power of two for SC_INDEX */
 	CLASS_NONE = 0xff,
 
 	MAX_CPUS = 4096,
@@ -96,11 +97,11 @@ struct {
 } task_ctxs SEC(".maps");
 
 struct cpu_ctx {
-	s64 owed[NR_DSQS]; /* nanoseconds that a waiting class is due here */
-	u64 kicked_at;	   /* when a wake-up asked this CPU to preempt, 0: it did not */
-	u32 class;	   /* what runs here, CLASS_NONE: nothing of ours */
-	u32 floor_turn;	   /* class that was just given a turn, CLASS_NONE: none */
-	bool protected;	   /* what runs here is in its turn */
+	s64 owed[DSQ_PLACES]; /* nanoseconds that a waiting class is due here */
+	u64 kicked_at;	      /* when a wake-up asked this CPU to preempt, 0: it did not */
+	u32 class;	      /* what runs here, CLASS_NONE: nothing of ours */
+	u32 floor_turn;	      /* class that was just given a turn, CLASS_NONE: none */
+	bool protected;	      /* what runs here is in its turn */
 } __attribute__((aligned(64)));
 
 struct {
@@ -110,7 +111,7 @@ struct {
 	__type(value, struct cpu_ctx);
 } cpu_ctxs SEC(".maps");
 
-static u64 class_vtime[INTENT_NR_CLASSES];
+static u64 class_vtime[DSQ_PLACES];
 static u64 swept_at, swept_generation, nr_sweeps;
 static u32 nr_cpus, next_scan;
 
@@ -158,7 +159,7 @@ static u64 floor_turn_ns(void)
 
 static u64 vtime_now(u32 class)
 {
-	return class < INTENT_NR_CLASSES ? class_vtime[class] : 0;
+	return class_vtime[SC_INDEX(class, DSQ_PLACES)];
 }
 
 static u32 task_class(struct task_ctx *tctx)
@@ -205,10 +206,8 @@ static void charge(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx 
 	stats_stop(class, tctx->intent.owner, ran, preempted);
 
 	bpf_for(dsq, INTENT_INTERACTIVE, NR_DSQS) {
-		s64 *owed = dsq < NR_DSQS ? &cctx->owed[dsq] : NULL;
+		s64 *owed = &cctx->owed[SC_INDEX(dsq, DSQ_PLACES)];
 
-		if (!owed)
-			break;
 		if (dsq == mine)
 			*owed -= ran;
 		else if (scx_bpf_dsq_nr_queued(dsq) > 0)
@@ -394,7 +393,7 @@ static bool serve_owed(struct cpu_ctx *cctx)
 	bpf_for(i, 0, NR_DSQS - 1) {
 		u32 dsq = DSQ_OVERDUE - i;
 
-		if (dsq >= NR_DSQS || cctx->owed[dsq] < (s64)floor_turn_ns())
+		if (cctx->owed[SC_INDEX(dsq, DSQ_PLACES)] < (s64)floor_turn_ns())
 			continue;
 		if (!sc_move_to_local(dsq))
 			continue;
@@ -469,8 +468,8 @@ void SC_OP(intent_running, struct task_struct *p)
 
 	if (tctx->overdue) /* it did not come in its order */
 		tctx->vtime = vtime_min(tctx->vtime, vtime_now(class));
-	else if (class < INTENT_NR_CLASSES)
-		class_vtime[class] = vtime_max(class_vtime[class], tctx->vtime);
+	else
+		class_vtime[SC_INDEX(class, DSQ_PLACES)] = vtime_max(vtime_now(class), tctx->vtime);
 }
 
 void SC_OP(intent_tick, struct task_struct *p)

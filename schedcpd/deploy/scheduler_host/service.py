@@ -284,13 +284,16 @@ def read_object(path: Path) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         raise InvalidArgumentError(f"object: cannot open {path}: {e.strerror}") from e
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_OBJECT_BYTES:
             raise InvalidArgumentError(
                 f"object: {path} is not a regular file of at most {MAX_OBJECT_BYTES} bytes"
             )
-        return file.read(MAX_OBJECT_BYTES)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(MAX_OBJECT_BYTES)
+    finally:
+        os.close(fd)
 
 
 async def _in_thread(make: Callable[[], T]) -> T:

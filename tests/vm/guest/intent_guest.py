@@ -96,7 +96,7 @@ class Host:
             "tunables": chosen,
             "intents": [[key, value] for key, value in (intents or {}).items()],
             "deployment_id": "d-1",
-            "token": token_for(data, scheduler, chosen),
+            "token": await asyncio.to_thread(token_for, data, scheduler, chosen),
         }
         return await self.call("load", **{**params, **overrides})
 
@@ -133,7 +133,7 @@ class Cgroup:
         for _ in range(count):
             self.children.append(
                 subprocess.Popen(
-                    ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs; exec "$@"', "sh", *argv],
+                    ["sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh", *argv],
                     stdin=subprocess.DEVNULL,
                 )
             )
@@ -154,6 +154,11 @@ class Cgroup:
         (self.path / "cgroup.kill").write_text("1")
         for child in self.children:
             child.wait()
+        until = time.monotonic() + 10  # others' children are reaped by init
+        while "populated 1" in (self.path / "cgroup.events").read_text():
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.path} still has processes")
+            time.sleep(0.01)
         self.path.rmdir()
 
 
@@ -288,7 +293,9 @@ async def scenario_refusals() -> dict[str, Any]:
             "other_tunables": await host.refused(
                 "load",
                 tunables={"batch_slice_us": 5000},
-                token=token_for((BPF / "intent.bpf.o").read_bytes(), "intent", {}),
+                token=await asyncio.to_thread(
+                    token_for, (BPF / "intent.bpf.o").read_bytes(), "intent", {}
+                ),
             ),
             "relative": await host.refused("load", object="intent.bpf.o"),
             "device": await host.refused("load", object="/dev/zero"),
@@ -426,6 +433,24 @@ async def scenario_sysrq() -> dict[str, Any]:
         return answer
 
 
+async def scenario_faults() -> dict[str, Any]:
+    """A scheduler that reports an error, one that loses tasks, one whose init fails."""
+    answer: dict[str, Any] = {}
+    for name, fault in (("error", 2), ("stall", 1)):
+        async with Host.connected() as host:
+            with cgroups(victim=None) as (victim,):
+                await host.load(
+                    "faulty", tunables={"fault": fault}, intents={victim.id: "background"}
+                )
+                victim.spin(1)
+                answer[name] = await host.ejected()
+    async with Host.connected() as host:
+        answer["init"] = await host.refused("load", scheduler="faulty", tunables={"fault": 3})
+        answer["status"] = await host.call("status")
+    answer["after"] = shown()
+    return answer
+
+
 async def scenario_swap() -> dict[str, Any]:
     """A new load replaces the old scheduler under load; a bad one leaves the old one running."""
     async with Host.connected() as host:
@@ -442,7 +467,7 @@ async def scenario_swap() -> dict[str, Any]:
 async def scenario_stress(seconds: float = 60) -> dict[str, Any]:
     """Forks, affinity changes, cgroups that come and go with weights and intents, hotplug."""
     async with Host.connected() as host:
-        with cgroups(hogs=None, forks=None, work=None) as (hogs, forks, work):
+        with cgroups(hogs=None, forks=None, work=None, nest=None) as (hogs, forks, work, nest):
             await host.load(intents={hogs.id: "batch", forks.id: "normal", work.id: "interactive"})
             hogs.spin(CPUS)
             storm = "while :; do for i in 1 2 3 4 5 6 7 8; do /bin/true & done; wait; done"
@@ -452,7 +477,7 @@ async def scenario_stress(seconds: float = 60) -> dict[str, Any]:
             rounds = 0
             classes = ("latency", "interactive", "normal", "batch", "background")
             while time.monotonic() < until and not host.events:
-                churn = Cgroup(f"churn-{rounds}", work if rounds % 2 else None, 1 + rounds % 10000)
+                churn = Cgroup(f"churn-{rounds}", nest if rounds % 2 else None, 1 + rounds % 10000)
                 intent = [[churn.id, classes[rounds % 5]], [work.id, classes[rounds % 3]]]
                 await host.call("set_intents", set=intent, delete=[])
                 churn.spin(2)
