@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from schedcpd.errors import SchedcpError
+from schedcpd.host.lean import give_back
 from schedcpd.host.sdnotify import Notifier
 from schedcpd.model import Status
 from schedcpd.pipeline import Pipeline
@@ -47,6 +48,7 @@ class Daemon:
             await self._pipeline.start()
             await self._bus.start()
             self._notifier.ready(self._sentence())
+            give_back()
             status = self._pipeline.status()
             log.info("ready", state=status.state, reason=status.reason, workloads=status.workloads)
             async with asyncio.TaskGroup() as group:

@@ -57,6 +57,7 @@ _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
 _ASK_AGAIN_S = 900.0
+_OWN_UNITS = frozenset({"schedcpd.service", "schedcp-scheduler.service", "schedcp-agent.service"})
 _SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
 
 
@@ -99,6 +100,11 @@ def deploy_limits(config: Config) -> DeployLimits:
         hold_down_s=config.deploy.hold_down_s,
         canary_s=config.deploy.canary_s,
     )
+
+
+def _is_ours(view: WorkloadView) -> bool:
+    """Our own units want what they want only while there is something to do."""
+    return view.profile.identity.unit in _OWN_UNITS
 
 
 class Pipeline:
@@ -327,7 +333,7 @@ class Pipeline:
             since_s = now_s - (unix_s - current.started_unix_s)
             running = Running(current.policy, current.object_sha256, current.tunables, since_s)
         return Situation(
-            demand=demand_of(self._views.values()),
+            demand=demand_of(v for v in self._views.values() if not _is_ours(v)),
             machine=self._machine.read(),
             policies=repository.policies(),
             objects=objects,
@@ -456,7 +462,7 @@ class Pipeline:
         if target:
             view = self.find(target)
             signal = self._signals.get(view.profile.cgroup)
-            found["signal"] = records.signal_json(signal) if signal else None
+            found["signal"] = records.plain(signal)
             found["workload"] = records.workload_json(view)
             found["intent"] = records.intent_json(view)
             found["agent"] = self._agent.why(view.profile)
@@ -472,8 +478,8 @@ class Pipeline:
         last = next(reversed(self._outcomes.values()), None)
         return {
             "candidate": records.candidate_json(self._plan.candidate) if self._plan else None,
-            "verdict": records.verdict_json(verdict) if verdict else None,
-            "deployment": records.deployment_json(current) if current else None,
+            "verdict": records.plain(verdict),
+            "deployment": records.plain(current),
             "last_outcome": records.outcome_json(last) if last else None,
         }
 

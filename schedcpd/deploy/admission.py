@@ -30,6 +30,10 @@ class GateAdmission:
         self._minter: Minter | None = None
         self._verdicts: dict[str, Verdict] = {}
 
+    def use(self, gate: Gate) -> None:
+        """Another gate from now on: the configuration was read again."""
+        self._gate = gate
+
     async def admit(self, candidate: Candidate) -> Verdict:
         verdict = await self._gate.admit(candidate, self._kernel)
         self._verdicts.pop(verdict.id, None)

@@ -16,6 +16,7 @@ from schedcpd.host.jsonline import JsonLineClient
 from schedcpd.model import ExitRecord, IntentClass, SchedulerStatus, Tunable
 
 _CALL_S = 10.0
+_START_S = 45.0  # the first connection starts the host's process
 _SETS_PER_CALL = 10_000  # keeps a line below the 1 MiB of the contract
 
 
@@ -127,7 +128,7 @@ class HostClient:
             self._socket, unreachable=SchedulerHostError, on_event=self._event
         )
         try:
-            hello = await client.call("hello", timeout_s=_CALL_S)
+            hello = await client.call("hello", timeout_s=_START_S)
             if hello.get("protocol") != 1:
                 raise SchedulerHostError(
                     f"scheduler host speaks protocol {hello.get('protocol')!r}, not 1",

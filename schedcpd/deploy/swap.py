@@ -126,6 +126,7 @@ class Swap:
         core = self._core
         token = await self._admission.mint(verdict, candidate)
         await core.host.connect()
+        self.refuse()  # the kill switch may have been used meanwhile
         told = core.intents.snapshot()
         status = await core.host.load(
             scheduler=deployment.scheduler,

@@ -47,22 +47,26 @@ class JournalHandler(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Never raises: a line that cannot be logged must not end a daemon."""
         priority = next((p for level, p in _PRIORITIES if record.levelno >= level), 7)
-        fields = {
-            "SCHEDCP_" + _NOT_IN_A_FIELD.sub("_", key.upper()): str(value)
-            for key, value in fields_of(record).items()
-        }
-        if record.exc_info:
-            fields["SCHEDCP_TRACEBACK"] = logging.Formatter().formatException(record.exc_info)
-        self._send(
-            record.getMessage(),
-            PRIORITY=str(priority),
-            SYSLOG_IDENTIFIER=IDENTIFIER,
-            LOGGER=record.name,
-            CODE_FILE=record.pathname,
-            CODE_LINE=str(record.lineno),
-            **fields,
-        )
+        try:
+            fields = {
+                "SCHEDCP_" + _NOT_IN_A_FIELD.sub("_", key.upper()): str(value)
+                for key, value in fields_of(record).items()
+            }
+            if record.exc_info:
+                fields["SCHEDCP_TRACEBACK"] = logging.Formatter().formatException(record.exc_info)
+            self._send(
+                record.getMessage(),
+                PRIORITY=priority,
+                SYSLOG_IDENTIFIER=IDENTIFIER,
+                LOGGER=record.name,
+                CODE_FILE=record.pathname,
+                CODE_LINE=record.lineno,
+                **fields,
+            )
+        except (OSError, TypeError, ValueError):
+            self.handleError(record)
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
 
 from schedcpd.model import (
     Candidate,
@@ -14,13 +15,21 @@ from schedcpd.model import (
     Outcome,
     RecordKind,
     SchedulerStatus,
-    Signal,
-    Verdict,
     WorkloadView,
 )
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+
+def plain(value: object) -> Any:
+    """JSON types only: dataclasses become objects, enums their values, tuples lists."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    return value
 
 
 def decision(view: WorkloadView, old: IntentClass | None, at_unix_s: float) -> LearnedRecord:
@@ -103,45 +112,29 @@ def note(sentence: str, at_unix_s: float, subject: str = "") -> LearnedRecord:
 # ------------------------------------------------------------ JSON for `explain`
 
 
-def signal_json(signal: Signal) -> dict[str, Any]:
-    return asdict(signal)
-
-
 def workload_json(view: WorkloadView) -> dict[str, Any]:
-    profile = asdict(view.profile)
+    """The profile and its identity in one object."""
+    profile = plain(view.profile)
     identity = profile.pop("identity")
-    profile["executables"] = list(view.profile.executables)
     return {**profile, **identity, "id": view.profile.id, "pinned": view.pinned}
 
 
 def intent_json(view: WorkloadView) -> dict[str, Any]:
-    found = asdict(view.intent)
+    found: dict[str, Any] = plain(view.intent)
     found["class"] = found.pop("intent_class")
     return found
 
 
 def candidate_json(candidate: Candidate) -> dict[str, Any]:
-    found = asdict(candidate)
+    found: dict[str, Any] = plain(candidate)
     found["rejected"] = [{"policy": name, "why_not": why} for name, why in candidate.rejected]
     return found
 
 
-def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    found = asdict(verdict)
-    found["checks"] = [asdict(check) for check in verdict.checks]
-    found["ranges"] = {name: list(bounds) for name, bounds in verdict.ranges.items()}
-    return found
-
-
-def deployment_json(deployed: DataclassInstance) -> dict[str, Any]:
-    """What runs, as the deploy room keeps it."""
-    return asdict(deployed)
-
-
 def outcome_json(result: Outcome) -> dict[str, Any]:
-    found = asdict(result)
+    found: dict[str, Any] = plain(result)
     if result.exit is not None:
-        found["exit"] = {**asdict(result.exit), "kind_name": result.exit.kind_name}
+        found["exit"]["kind_name"] = result.exit.kind_name
     return found
 
 

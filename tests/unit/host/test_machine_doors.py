@@ -111,7 +111,7 @@ def test_the_service_manager_hears_us(tmp_path: Path) -> None:
 
 
 def test_journal_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[str, dict[str, str]]] = []
+    sent: list[tuple[str, dict[str, object]]] = []
     handler = journal.JournalHandler.__new__(journal.JournalHandler)
     logging.Handler.__init__(handler)
     handler._send = lambda message, **fields: sent.append((message, fields))
@@ -120,7 +120,8 @@ def test_journal_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     logger.warning("state %s", "active", extra={"intent-class": "batch"})
     ((message, fields),) = sent
     assert message == "state active"
-    assert (fields["PRIORITY"], fields["SCHEDCP_INTENT_CLASS"]) == ("4", "batch")
+    assert (fields["PRIORITY"], fields["SCHEDCP_INTENT_CLASS"]) == (4, "batch")
+    assert isinstance(fields["CODE_LINE"], int)  # systemd.journal.send formats it as a number
     stat = os.fstat(2)
     assert journal.under_journal({"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"})
     assert not journal.under_journal({"JOURNAL_STREAM": "1:2"})

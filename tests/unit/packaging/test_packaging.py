@@ -44,14 +44,31 @@ def test_launchers_are_those_of_pyproject(tmp_path: Path) -> None:
     launchers = load("launchers")
     launchers.main(str(ROOT / "pyproject.toml"), str(tmp_path))
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
-    assert set(written) == set(PYPROJECT["project"]["scripts"])
-    for name, target in PYPROJECT["project"]["scripts"].items():
+    wanted = {**PYPROJECT["project"]["scripts"], **launchers.STARTED_BY_SYSTEMD}
+    assert set(written) == set(wanted)
+    for name, target in wanted.items():
         ast.parse(written[name])
         module, function = target.split(":")
+        assert importlib.util.find_spec(module) is not None
         assert f"from {module} import {function}" in written[name]
-        assert written[name].startswith("#!/usr/bin/python3\n")
+        isolated = "" if name == "schedctl" else " -I"
+        assert written[name].startswith(f"#!/usr/bin/python3{isolated}\n")
         assert (launchers.AGENT_SITE in written[name]) == (name == "schedcp-agent")
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o755
+
+
+def test_what_units_start_is_installed() -> None:
+    """Every ExecStart= of a unit is a launcher, at the path where *.install puts it."""
+    paths = set()
+    for package in ("schedcp", "schedcp-agent"):
+        for line in (DEBIAN / f"{package}.install").read_text(encoding="utf-8").splitlines():
+            source, target = line.split()
+            if source.startswith("debian/stage/bin/"):
+                paths.add(f"/{target}/{Path(source).name}")
+    for unit in (ROOT / "systemd").glob("*.service"):
+        text = unit.read_text(encoding="utf-8")
+        for command in re.findall(r"^ExecStart=[-@:+!]*(\S+)", text, re.MULTILINE):
+            assert command in paths, unit.name
 
 
 def run_choice(objects: Path, verdicts: Path, out: Path) -> subprocess.CompletedProcess[str]:
