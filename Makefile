@@ -4,7 +4,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
 
 export SCHEDCP_CACHE ?= $(HOME)/.cache/schedcp
 export SCHEDCP_T0 := $(shell date +%s)
@@ -18,9 +18,8 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(SCHEDCP_CACHE)/hypothesis
 VENV := $(SCHEDCP_CACHE)/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -o cache_dir=$(SCHEDCP_CACHE)/pytest
-export PATH := $(VENV)/bin:$(PATH)
 
-.PHONY: help deps venv builder bpf vm verdicts deb unit test lint demo vm-shell clean clean-cache
+.PHONY: help base deps venv builder bpf vm verdicts deb unit test lint demo vm-shell clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,16 +30,19 @@ deps: ## install the host packages that are missing (root or sudo)
 venv: deps ## the Python environment of tests and linters
 	@tools/venv
 
+base: deps ## the three slow foundations (environment, builder, micro-VM) beside each other
+	@$(MAKE) -j3 venv builder vm
+
 builder: deps ## the trixie chroot that compiles and packages
 	@tools/builder make >/dev/null
 
-bpf: builder ## compile the BPF schedulers
+bpf: base ## compile the BPF schedulers
 	@tools/build-bpf >/dev/null
 
 vm: deps ## the micro-VM: kernel, image, snapshot of the booted machine
 	@python3 -m schedcpd.microvm build
 
-verdicts: venv bpf vm ## prove the shipped schedulers in the micro-VM
+verdicts: bpf ## prove the shipped schedulers in the micro-VM
 	@tools/make-verdicts
 
 deb: verdicts ## build the Debian packages
@@ -49,14 +51,14 @@ deb: verdicts ## build the Debian packages
 unit: venv ## the tests that need neither root nor the micro-VM (seconds)
 	@$(PYTEST) -m "not vm" $(ARGS)
 
-test: venv deb ## all tests, those in the micro-VM included
+test: deb ## all tests, those in the micro-VM included
 	@$(PYTEST) $(ARGS)
 
 lint: venv ## format, lint and type-check
 	@$(PYTEST) tests/unit/test_lint.py $(ARGS)
 
-demo: venv deb ## the main job, end to end, on a real kernel
-	@tools/demo
+demo: deb ## the main job, end to end, on a real kernel
+	@$(PYTHON) tools/demo/demo.py --debs $(SCHEDCP_CACHE)/deb/current $(ARGS)
 
 vm-shell: vm ## a root shell in the micro-VM (Ctrl-A X ends it)
 	@python3 -m schedcpd.microvm shell

@@ -129,7 +129,22 @@ def policy_values(tree: Path) -> dict[str, str]:
     _, found, rest = text.partition("\n## Policy files\n")
     if not found:
         raise ValueError('docs/policies.md has no section "Policy files"')
-    return {"POLICIES": re.split(r"\n## ", rest)[0].strip()}
+    return {"POLICIES": without_tables(re.split(r"\n## ", rest)[0].strip())}
+
+
+def without_tables(text: str) -> str:
+    """Two-column tables as definition lists: a terminal's width is too small for a table."""
+    lines: list[str] = []
+    in_table = False
+    for line in text.splitlines():
+        row = re.fullmatch(r"\| (.+?) \| (.+?) \|", line)
+        rule = re.fullmatch(r"\|[-|]+\|", line)
+        if row and in_table:
+            lines += [row[1], "", f":   {row[2]}", ""]
+        elif not row and not rule:
+            lines.append(line)
+        in_table = bool(row or rule)
+    return "\n".join(lines)
 
 
 def filled(tree: Path) -> dict[str, str]:

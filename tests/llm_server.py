@@ -111,10 +111,12 @@ async def hang_up(_request: Request, writer: asyncio.StreamWriter) -> None:
 
 
 async def obey(request: Request, writer: asyncio.StreamWriter) -> None:
-    """The worst model there is: it repeats the data it was given as its answer."""
+    """The worst model there is: it answers the class that the workload's own name asks for."""
     content = request.body["messages"][-1]["content"]
     data = json.loads(content.split("<workload_data>")[1].split("</workload_data>")[0])
-    await says(str(data.get("name")))(request, writer)
+    name = str(data.get("name"))
+    asked = next((c for c in ("latency", "interactive") if c in name), name)
+    await says({"intent_class": asked, "confidence": 1.0, "reason": name})(request, writer)
 
 
 async def endless(_request: Request, writer: asyncio.StreamWriter) -> None:

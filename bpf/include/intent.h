@@ -2,8 +2,8 @@
 /*
  * What a scheduler and user space share: class numbers, map values, the exit record.
  *
- * User space finds a map by its name and a field by its name in the object's BTF, so fields may
- * be added; names and meanings stay.
+ * User space finds a map by its name and reads the fields that it knows (schedcpd/host/scheduler.py),
+ * so fields may be appended; names, order and meanings stay.
  */
 #ifndef SCHEDCP_INTENT_H
 #define SCHEDCP_INTENT_H

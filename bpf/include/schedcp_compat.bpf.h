@@ -48,6 +48,17 @@
 #define SC_DSQ_LOCAL_ON		       SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON)
 #define SC_DSQ_ITER_REV		       SC_ENUM(scx_dsq_iter_flags, SCX_DSQ_ITER_REV)
 
+/*
+ * An index into an array of `places`, a power of two. Old verifiers do not learn the bounds of a
+ * loop variable from a comparison, and the compiler drops a mask that it can prove needless.
+ */
+#define SC_INDEX(index, places)         \
+	({                              \
+		u32 _index = (index);   \
+		barrier_var(_index);    \
+		_index &((places) - 1); \
+	})
+
 /* The same on every kernel since 6.12. */
 s32 scx_bpf_create_dsq(u64 dsq_id, s32 node) __ksym;
 s32 scx_bpf_dsq_nr_queued(u64 dsq_id) __ksym;

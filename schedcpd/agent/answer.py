@@ -18,11 +18,12 @@ TEXT_MAX = 16_384  # characters of one answer; a right one has about 150
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
+        # The reason first: a model that writes in this order has thought before it decides.
+        "reason": {"type": "string", "maxLength": REASON_CHARS},
         "intent_class": {"type": "string", "enum": [c.value for c in IntentClass]},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "reason": {"type": "string", "maxLength": REASON_CHARS},
     },
-    "required": ["intent_class", "confidence", "reason"],
+    "required": ["reason", "intent_class", "confidence"],
     "additionalProperties": False,
 }
 

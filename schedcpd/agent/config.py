@@ -18,6 +18,7 @@ from schedcpd.host.yamlpos import Node, Problems, parse, read_bytes
 
 DEFAULT_FILE = Path("/etc/schedcp/agent.yaml")
 CREDENTIAL = "api-key"  # LoadCredential=api-key:… of schedcp-agent.service
+NO_KEY = "none"  # its SetCredential=, for when there is no file with a key
 _OVERHEAD_TOKENS = 512  # chat template, answer schema and the sentence before a retry
 _MODEL = re.compile(r"[a-z0-9_]{1,40}/[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,150}")
 
@@ -133,7 +134,7 @@ def _api_key(credentials: Path | None, problems: Problems) -> str:
     if len(key) > 4096 or not key.isprintable():
         problems.add(0, CREDENTIAL, "the API key is not one line of ASCII", "write the key alone")
         return ""
-    return key
+    return "" if key == NO_KEY else key
 
 
 def _check_together(

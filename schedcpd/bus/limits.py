@@ -57,6 +57,40 @@ class RateLimiter:
             )
 
 
+class TimeBudget:
+    """Seconds of the daemon's time each key may use: `burst` at once, `per_s` of each second.
+
+    A call is let in while anything is left and charged what it took, so one that costs more than
+    the burst is possible, and paid for by waiting.
+    """
+
+    def __init__(self, rate: Rate, clock: Callable[[], float], *, max_keys: int = 512) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._max_keys = max_keys
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def _balance(self, key: str) -> float:
+        now = self._clock()
+        left, since = self._left.get(key, (self._rate.burst, now))
+        return min(self._rate.burst, left + (now - since) * self._rate.per_s)
+
+    def check(self, key: str) -> None:
+        """LimitsExceededError: `key` has used up its time."""
+        balance = self._balance(key)
+        if balance <= 0:
+            raise LimitsExceededError(
+                "your questions took too much of the daemon's time",
+                hint=f"try again in {max(-balance / self._rate.per_s, 0.1):.1f} s",
+            )
+
+    def charge(self, key: str, seconds: float) -> None:
+        self._left[key] = (self._balance(key) - seconds, self._clock())
+        self._left.move_to_end(key)
+        while len(self._left) > self._max_keys:
+            self._left.popitem(last=False)
+
+
 def text(field: str, value: str, maximum: int, *, empty: bool = True) -> str:
     """The value if it is short enough. InvalidArgumentError names the field."""
     if not value and not empty:

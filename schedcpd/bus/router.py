@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
 from dbus_next import Message, MessageFlag, MessageType, SignatureBodyMismatchError
 
 from schedcpd.bus.interface import READ, Call, Interface, Method, variant, wire
-from schedcpd.bus.limits import LimitsExceededError, Rate, RateLimiter
+from schedcpd.bus.limits import LimitsExceededError, Rate, RateLimiter, TimeBudget
 from schedcpd.bus.objects import (
     INTROSPECTABLE,
     OBJECT_MANAGER,
@@ -34,7 +34,8 @@ _STANDARD = "org.freedesktop.DBus.Error."
 
 CHANGES = Rate(burst=20, per_s=5)
 CHANGES_OF_USER = Rate(burst=60, per_s=15)
-COSTLY_READS = Rate(burst=60, per_s=20)
+COSTLY_READS = Rate(burst=1.0, per_s=0.2)
+"""Seconds of the loop's time for one user's costly reads; root's are not counted."""
 MAX_OPEN_CALLS = 64
 MAX_OPEN_CALLS_OF_SENDER = 8
 
@@ -71,7 +72,8 @@ class Router:
         self._send = send
         self._changes = RateLimiter(CHANGES, clock)
         self._changes_of_user = RateLimiter(CHANGES_OF_USER, clock)
-        self._costly_reads = RateLimiter(COSTLY_READS, clock)
+        self._costly_reads = TimeBudget(COSTLY_READS, clock)
+        self._clock = clock
         self._open: dict[asyncio.Task[None], str] = {}
 
     def handle(self, message: Message) -> bool:
@@ -122,18 +124,20 @@ class Router:
 
     def _prepare(self, message: Message, method: Method) -> Coroutine[Any, Any, None]:
         _expect(message, method.in_signature)
-        if method.action == READ:
-            if method.costly:
-                self._costly_reads.take(message.sender)
-        else:
+        if method.action != READ:
             self._changes.take(message.sender)
+        return self._admit(message, self._call(message, method))
+
+    def _admit(self, message: Message, job: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+        """The job, unless too many are unanswered."""
         open_of_sender = sum(sender == message.sender for sender in self._open.values())
         if len(self._open) >= MAX_OPEN_CALLS or open_of_sender >= MAX_OPEN_CALLS_OF_SENDER:
+            job.close()
             raise LimitsExceededError(
                 f"{open_of_sender} of your calls and {len(self._open)} in all are unanswered",
                 hint="wait for the answers first",
             )
-        return self._call(message, method)
+        return job
 
     async def _call(self, message: Message, method: Method) -> None:
         actor = message.sender
@@ -143,8 +147,26 @@ class Router:
             interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
             await self._authorizer.require(method.action, message.sender, interactive=interactive)
             actor = f"uid {uid} ({message.sender})"
-        result = await method.handler(Call(message.sender, actor, message.path, message.body))
-        self._reply(message, method.out_signature, wire(list(result)))
+
+        async def answer() -> None:
+            call = Call(message.sender, actor, message.path, message.body)
+            result = await method.handler(call)
+            self._reply(message, method.out_signature, wire(list(result)))
+
+        await (self._costly(message, answer) if method.costly else answer())
+
+    async def _costly(self, message: Message, answer: Callable[[], Awaitable[None]]) -> None:
+        """Answers a read that holds up the loop, within its caller's budget of time."""
+        uid = await self._authorizer.uid(message.sender)
+        if uid == 0:
+            await answer()
+            return
+        self._costly_reads.check(str(uid))
+        began = self._clock()
+        try:
+            await answer()
+        finally:
+            self._costly_reads.charge(str(uid), self._clock() - began)
 
     def _start(self, message: Message, job: Coroutine[Any, Any, None]) -> None:
         async def run() -> None:
@@ -159,10 +181,13 @@ class Router:
 
     # ------------------------------------------------------------ standard interfaces
 
-    def _introspectable(self, message: Message) -> tuple[str, list[Any]]:
+    def _introspectable(self, message: Message) -> Coroutine[Any, Any, None]:
         _member(message, {"Introspect": ""})
-        self._costly_reads.take(message.sender)
-        return "s", [self._tree.introspect(message.path)]
+
+        async def answer() -> None:
+            self._reply(message, "s", [self._tree.introspect(message.path)])
+
+        return self._admit(message, self._costly(message, answer))
 
     def _peer(self, message: Message) -> tuple[str, list[Any]]:
         _member(message, {"Ping": "", "GetMachineId": ""})
@@ -173,12 +198,15 @@ class Router:
         except (OSError, ValueError) as error:
             raise BusRefusal("FileNotFound", f"no machine id: {error}") from error
 
-    def _object_manager(self, message: Message) -> tuple[str, list[Any]]:
+    def _object_manager(self, message: Message) -> Coroutine[Any, Any, None]:
         if not self._tree.is_manager(message.path):
             raise BusRefusal("UnknownInterface", f"{message.path} manages no objects")
         _member(message, {"GetManagedObjects": ""})
-        self._costly_reads.take(message.sender)
-        return "a{oa{sa{sv}}}", [self._tree.managed(message.path)]
+
+        async def answer() -> None:
+            self._reply(message, "a{oa{sa{sv}}}", [self._tree.managed(message.path)])
+
+        return self._admit(message, self._costly(message, answer))
 
     def _properties(self, message: Message) -> tuple[str, list[Any]]:
         _member(message, {"Get": "ss", "GetAll": "s", "Set": "ssv"})

@@ -3,8 +3,9 @@
 
 dbus-next 0.2.3 reads messages of any size (the specification allows 128 MiB), decodes them in
 Python before anybody can refuse them, closes the connection at a message it cannot decode, reads
-until the socket is empty however long that takes, and spins for ever when the bus goes away in the
-middle of the authentication. `Connection` changes those five things and nothing else.
+until the socket is empty however long that takes, closes the connection when the socket is full in
+the middle of a burst of messages, and spins for ever when the bus goes away in the middle of the
+authentication. `Connection` changes those six things and nothing else.
 
 Specification: https://dbus.freedesktop.org/doc/dbus-specification.html (message protocol).
 """
@@ -15,6 +16,7 @@ import asyncio
 import io
 import logging
 import struct
+from collections import deque
 from typing import Any
 
 from dbus_next import BusType, DBusError, Message, MessageFlag, MessageType
@@ -103,6 +105,53 @@ def decode(frame: bytes) -> Message:
     return reader.message
 
 
+class _Writer:
+    """Sends queued messages as the socket takes them, in place of dbus-next's writer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._queue: deque[tuple[memoryview, asyncio.Future[None] | None]] = deque()
+        self._watching = False
+
+    def schedule_write(
+        self, msg: Message | None = None, future: asyncio.Future[None] | None = None
+    ) -> None:
+        """Queues `msg`; sending begins once the bus has said Hello."""
+        if msg is not None:
+            self._queue.append((memoryview(bytes(msg._marshall())), future))
+        if self._connection.unique_name and self._queue and not self._watching:
+            self._watching = True
+            self._connection._loop.add_writer(self._connection._fd, self._write)
+
+    def _write(self) -> None:
+        connection = self._connection
+        try:
+            while self._queue:
+                data, future = self._queue[0]
+                sent = connection._sock.send(data)
+                if sent < len(data):
+                    self._queue[0] = (data[sent:], future)
+                    continue
+                self._queue.popleft()
+                if future is not None and not future.done():
+                    future.set_result(None)
+        except BlockingIOError:
+            return  # full: called again when there is room
+        except OSError as error:
+            self.fail(error)
+            connection._finalize(error)
+            return
+        self._watching = False
+        connection._loop.remove_writer(connection._fd)
+
+    def fail(self, error: Exception) -> None:
+        """Ends everything that waits."""
+        while self._queue:
+            _data, future = self._queue.popleft()
+            if future is not None and not future.done():
+                future.set_exception(error)
+
+
 class Connection(MessageBus):  # type: ignore[misc]  # dbus-next has no types
     """An asyncio connection to a message bus with bounds on what peers can make it do."""
 
@@ -117,6 +166,7 @@ class Connection(MessageBus):  # type: ignore[misc]  # dbus-next has no types
             raise BusUnreachableError(
                 f"cannot connect to the message bus: {error}", hint="is dbus.service running?"
             ) from error
+        self._writer = _Writer(self)
         self._framer = Framer(max_incoming)
         self._paused = False
         self._last_sent: asyncio.Future[None] | None = None
@@ -139,6 +189,7 @@ class Connection(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         if not self._user_disconnect:
             self.disconnect()
         self._finalize(None)
+        self._writer.fail(EOFError("the connection was closed"))
         self._stream.close()
         self._sock.close()
 

@@ -151,14 +151,15 @@ async def test_without_polkit_others_read_and_change_nothing(
     assert control.calls == []
 
 
-async def test_polkit_that_dies_while_asked_means_no(
-    client: Client, control: FakeControl, polkit: MockPolkit
+async def test_polkit_that_dies_while_asked_means_no_to_others(
+    bus: PrivateBus, control: FakeControl, polkit: MockPolkit, for_others: BusService
 ) -> None:
     await polkit.hang(True)
-    pending = asyncio.create_task(client.error("Reload"))
-    await asyncio.sleep(0.1)
-    polkit.stop()
-    assert (await pending).type.endswith(".AccessDenied")
+    async with Client(bus.address) as client:
+        pending = asyncio.create_task(client.error("Reload"))
+        await asyncio.sleep(0.1)
+        polkit.stop()
+        assert (await pending).type.endswith(".AccessDenied")
     assert control.calls == []
 
 
@@ -195,3 +196,26 @@ async def test_only_a_plain_true_is_a_yes(answer: list[Any]) -> None:
 
 def test_the_authority_is_the_default(tmp_path: Path) -> None:
     assert BusService(FakeControl(), bus_address="unix:path=/nowhere")._authorizer is Authority
+
+
+async def test_costly_reads_of_one_user_are_rationed_by_time(
+    bus: PrivateBus, control: FakeControl, for_others: BusService
+) -> None:
+    """The budget is the user's, whatever the number of connections; cheap reads go on."""
+    original = control.policies
+
+    def slow() -> Any:
+        time.sleep(0.4)
+        return original()
+
+    control.policies = slow  # type: ignore[method-assign]
+    answered = 0
+    for _ in range(6):
+        async with Client(bus.address) as client:
+            try:
+                await client.call("ListPolicies")
+                answered += 1
+            except DBusError as error:
+                assert error.type.endswith(".LimitsExceeded")
+            assert (await client.properties())["State"] == "active"
+    assert 2 <= answered <= 4

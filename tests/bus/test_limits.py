@@ -15,8 +15,8 @@ from dbus_next import DBusError, Message, MessageType
 from schedcpd.bus import router
 from schedcpd.bus.service import BusService
 from schedcpd.host.dbus import BusUnreachableError, Connection
-from tests.bus.client import NAME, ROOT, Client
-from tests.bus.fake_control import FakeControl
+from tests.bus.client import NAME, OBJECT_MANAGER, ROOT, Client
+from tests.bus.fake_control import FakeControl, view
 from tests.bus.private_bus import MockPolkit, PrivateBus
 
 
@@ -115,7 +115,7 @@ async def test_open_calls_of_one_caller_are_bounded(
 
 
 async def test_flood_of_cheap_calls_leaves_the_loop_free(client: Client, bus: PrivateBus) -> None:
-    """While one peer sends as fast as it can, the loop still turns: no gap above 0.5 s."""
+    """While one peer sends as fast as it can, the loop still turns: no gap above 1.5 s."""
     gaps: list[float] = []
 
     async def beat() -> None:
@@ -130,10 +130,10 @@ async def test_flood_of_cheap_calls_leaves_the_loop_free(client: Client, bus: Pr
     flooder = Client(bus.address)
     async with flooder:
         heart = asyncio.create_task(beat())
-        await asyncio.get_running_loop().sock_sendall(flooder.connection._sock, ping * 5000)
+        await asyncio.get_running_loop().sock_sendall(flooder.connection._sock, ping * 20_000)
         await client.properties()
         heart.cancel()
-    assert max(gaps) < 0.5
+    assert max(gaps) < 1.5
 
 
 async def test_concurrent_changes_all_get_an_answer(
@@ -198,3 +198,16 @@ async def test_stop_ends_open_calls(
     assert (await pending).type == "org.freedesktop.DBus.Error.NoReply"
     assert control.calls == []
     assert control.observers == []
+
+
+async def test_a_burst_larger_than_the_socket_arrives_whole(
+    client: Client, control: FakeControl, service: BusService
+) -> None:
+    """As when a container host starts: thousands of signals in one turn of the loop."""
+    for number in range(1000, 3000):
+        control.add(view(number, f"burst{number}.service"))
+    added = [(await client.signal("InterfacesAdded")).body[0] for _ in range(2000)]
+    assert added == [f"{ROOT}/workloads/{number}" for number in range(1000, 3000)]
+    assert service.connected
+    managed = await client.call("GetManagedObjects", interface=OBJECT_MANAGER)
+    assert len(managed) == 2002

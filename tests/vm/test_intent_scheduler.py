@@ -103,7 +103,7 @@ async def test_load_live_change_unload(guest: MicroVm) -> None:
     assert seen["after"]["state"] == "disabled"
     # the host has a real-time priority and costs nothing while nothing happens
     assert seen["policy"] == 1
-    assert seen["idle_ticks_in_6s"] <= 3
+    assert seen["idle_ticks_in_6s"] <= 12  # 2% of a CPU of a busy TCG machine; usually none
 
 
 async def test_refusals_change_nothing(guest: MicroVm) -> None:

@@ -67,9 +67,11 @@ const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_
 enum {
 	DSQ_OVERDUE = INTENT_NR_CLASSES, /* beside one DSQ for each class, with its number */
 	NR_DSQS,
+	DSQ_PLACES = 8, /* of arrays by DSQ; a power of two for SC_INDEX */
 	CLASS_NONE = 0xff,
 
 	MAX_CPUS = 4096,
+	MAX_DEBT_TURNS = 64,
 	MAX_SCAN = 64,		  /* CPUs looked at for one to preempt */
 	MAX_SWEEP = 2048,	  /* tasks of one DSQ looked at in one sweep */
 	LAG_MAX_NS = 10000000000, /* furthest that a task is put behind its class */
@@ -96,11 +98,11 @@ struct {
 } task_ctxs SEC(".maps");
 
 struct cpu_ctx {
-	s64 owed[NR_DSQS]; /* nanoseconds that a waiting class is due here */
-	u64 kicked_at;	   /* when a wake-up asked this CPU to preempt, 0: it did not */
-	u32 class;	   /* what runs here, CLASS_NONE: nothing of ours */
-	u32 floor_turn;	   /* class that was just given a turn, CLASS_NONE: none */
-	bool protected;	   /* what runs here is in its turn */
+	s64 owed[DSQ_PLACES]; /* nanoseconds that a waiting class is due here */
+	u64 kicked_at;	      /* when a wake-up asked this CPU to preempt, 0: it did not */
+	u32 class;	      /* what runs here, CLASS_NONE: nothing of ours */
+	u32 floor_turn;	      /* class that was just given a turn, CLASS_NONE: none */
+	bool protected;	      /* what runs here is in its turn */
 } __attribute__((aligned(64)));
 
 struct {
@@ -110,7 +112,7 @@ struct {
 	__type(value, struct cpu_ctx);
 } cpu_ctxs SEC(".maps");
 
-static u64 class_vtime[INTENT_NR_CLASSES];
+static u64 class_vtime[DSQ_PLACES];
 static u64 swept_at, swept_generation, nr_sweeps;
 static u32 nr_cpus, next_scan;
 
@@ -158,7 +160,7 @@ static u64 floor_turn_ns(void)
 
 static u64 vtime_now(u32 class)
 {
-	return class < INTENT_NR_CLASSES ? class_vtime[class] : 0;
+	return class_vtime[SC_INDEX(class, DSQ_PLACES)];
 }
 
 static u32 task_class(struct task_ctx *tctx)
@@ -188,6 +190,31 @@ static bool refresh_class(struct task_struct *p, struct task_ctx *tctx)
 	return true;
 }
 
+/* A waiting class earned `ns`; it saves up four turns at most. */
+static s64 credited(s64 owed, u64 ns)
+{
+	s64 most = 4 * floor_turn_ns();
+
+	owed += ns;
+	return owed < most ? owed : most;
+}
+
+/*
+ * A class ran for `ns`. In a turn it pays in full, for turns end at a tick and so may be longer than
+ * meant. What it got in its order costs it no more than its next turn.
+ */
+static s64 debited(s64 owed, u64 ns, bool in_turn)
+{
+	s64 least = -(s64)floor_turn_ns();
+
+	if (in_turn)
+		least *= MAX_DEBT_TURNS;
+	else if (owed < least)
+		least = owed;
+	owed -= ns;
+	return owed > least ? owed : least;
+}
+
 /*
  * Charges a running task until now: its virtual time, the floors of the classes that wait for
  * this CPU, the statistics.
@@ -197,7 +224,6 @@ static void charge(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx 
 {
 	u64 ran = vtime_before(tctx->run_at, now) ? now - tctx->run_at : 0;
 	u32 class = task_class(tctx), mine = tctx->overdue ? DSQ_OVERDUE : class, dsq;
-	s64 most = 4 * floor_turn_ns(), least = -(s64)floor_turn_ns();
 
 	tctx->run_at = now;
 	tctx->share = weights_share(tctx->group, p->scx.weight);
@@ -205,18 +231,12 @@ static void charge(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx 
 	stats_stop(class, tctx->intent.owner, ran, preempted);
 
 	bpf_for(dsq, INTENT_INTERACTIVE, NR_DSQS) {
-		s64 *owed = dsq < NR_DSQS ? &cctx->owed[dsq] : NULL;
+		s64 *owed = &cctx->owed[SC_INDEX(dsq, DSQ_PLACES)];
 
-		if (!owed)
-			break;
 		if (dsq == mine)
-			*owed -= ran;
+			*owed = debited(*owed, ran, cctx->protected);
 		else if (scx_bpf_dsq_nr_queued(dsq) > 0)
-			*owed += ran * floor_pct(dsq) / 100;
-		if (*owed > most)
-			*owed = most;
-		else if (*owed < least)
-			*owed = least;
+			*owed = credited(*owed, ran * floor_pct(dsq) / 100);
 	}
 }
 
@@ -394,7 +414,7 @@ static bool serve_owed(struct cpu_ctx *cctx)
 	bpf_for(i, 0, NR_DSQS - 1) {
 		u32 dsq = DSQ_OVERDUE - i;
 
-		if (dsq >= NR_DSQS || cctx->owed[dsq] < (s64)floor_turn_ns())
+		if (cctx->owed[SC_INDEX(dsq, DSQ_PLACES)] < (s64)floor_turn_ns())
 			continue;
 		if (!sc_move_to_local(dsq))
 			continue;
@@ -469,8 +489,8 @@ void SC_OP(intent_running, struct task_struct *p)
 
 	if (tctx->overdue) /* it did not come in its order */
 		tctx->vtime = vtime_min(tctx->vtime, vtime_now(class));
-	else if (class < INTENT_NR_CLASSES)
-		class_vtime[class] = vtime_max(class_vtime[class], tctx->vtime);
+	else
+		class_vtime[SC_INDEX(class, DSQ_PLACES)] = vtime_max(vtime_now(class), tctx->vtime);
 }
 
 void SC_OP(intent_tick, struct task_struct *p)

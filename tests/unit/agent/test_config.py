@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def test_everything_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("model: openai/x\nmodle: y\n", ":2: modle: unknown key (did you mean model?"),
+        ("model: openai/x\nmodels: y\n", ":2: models: unknown key (did you mean model?"),
         ("model: gpt-4\n", ':1: model: "gpt-4" is not PROVIDER/MODEL'),
         ("api_base: http://localhost/v1\n", "model: is missing"),
         ("model: openai/x\napi_key: sk-1\n", ":2: api_key: a key does not belong into this file"),
@@ -82,8 +84,9 @@ def test_a_key_is_never_sent_in_clear_over_a_network(tmp_path: Path) -> None:
     file, credentials = write(tmp_path, text, "sk-1")
     with pytest.raises(ConfigErrors, match="unencrypted"):
         load(file, credentials=credentials)
-    file, credentials = write(tmp_path, text, "")
-    assert load(file, credentials=credentials).api_key == ""
+    for no_key in ("", "none\n"):
+        file, credentials = write(tmp_path, text, no_key)
+        assert load(file, credentials=credentials).api_key == ""
     file, credentials = write(tmp_path, text.replace("192.0.2.1", "127.0.0.1"), "sk-1")
     assert load(file, credentials=credentials).api_key == "sk-1"
 
@@ -105,3 +108,14 @@ def test_loopback() -> None:
     assert is_loopback("http://localhost/v1")
     assert not is_loopback("http://localhost.example/v1")
     assert not is_loopback("http://10.0.0.1/v1")
+
+
+def test_the_shipped_file_configures_nothing_and_shows_every_key(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parents[3] / "packaging" / "agent.yaml").read_text()
+    file, _ = write(tmp_path, shipped)
+    assert load(file) == AgentFile()
+    file, _ = write(tmp_path, re.sub(r"(?m)^#([a-z_]+: )", r"\1", shipped))
+    shown = load(file)
+    assert shown == AgentFile(model="openai/NAME", api_base="http://127.0.0.1:8080/v1")
+    named = set(re.findall(r"(?m)^#([a-z_]+): ", shipped))
+    assert named == {f.name for f in fields(AgentFile)} - {"api_key"}

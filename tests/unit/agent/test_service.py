@@ -138,7 +138,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path, config: str) -> None:
 
 
 def test_a_bad_configuration_is_said_in_hello(tmp_path: Path) -> None:
-    agent = start_agent(tmp_path, "model: openai/x\nmodle: y\n")
+    agent = start_agent(tmp_path, "model: openai/x\nmodels: y\n")
 
     async def ask() -> Any:
         client = await JsonLineClient.connect(agent.socket, unreachable=AgentError)
@@ -152,7 +152,7 @@ def test_a_bad_configuration_is_said_in_hello(tmp_path: Path) -> None:
     finally:
         stop_agent(agent)
     assert not hello["configured"]
-    assert "agent.yaml:2: modle: unknown key" in hello["reason"]
+    assert "agent.yaml:2: models: unknown key" in hello["reason"]
 
 
 def test_takes_the_socket_of_systemd_and_leaves_it_there(tmp_path: Path, config: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedcpd.bus.interface import wire
-from schedcpd.bus.limits import LimitsExceededError, Rate, RateLimiter, sentence, text
+from schedcpd.bus.limits import LimitsExceededError, Rate, RateLimiter, TimeBudget, sentence, text
 from schedcpd.bus.views import object_path
 from schedcpd.errors import InvalidArgumentError
 
@@ -81,3 +81,31 @@ def test_wire_text_can_be_sent(value: str) -> None:
 def test_object_paths_are_valid(workload_id: str) -> None:
     last = object_path(workload_id.encode("utf-8", "replace").decode()).rsplit("/", 1)[1]
     assert last and all(char.isascii() and (char.isalnum() or char == "_") for char in last)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 2)), max_size=60))
+def test_time_budget_bounds_what_is_used(calls: list[tuple[float, float]]) -> None:
+    clock = Clock()
+    budget = TimeBudget(Rate(burst=1, per_s=0.2), clock)
+    used, dearest, began = 0.0, 0.0, clock.now
+    for wait, cost in calls:
+        clock.now += wait
+        try:
+            budget.check("1000")
+        except LimitsExceededError:
+            continue
+        budget.charge("1000", cost)
+        used, dearest = used + cost, max(dearest, cost)
+    assert used <= 1 + 0.2 * (clock.now - began) + dearest + 1e-6
+
+
+def test_time_budgets_are_apart_and_bounded() -> None:
+    budget = TimeBudget(Rate(burst=1, per_s=0.5), Clock(), max_keys=4)
+    budget.charge("a", 5)
+    with pytest.raises(LimitsExceededError) as caught:
+        budget.check("a")
+    assert caught.value.hint == "try again in 8.0 s"
+    budget.check("b")
+    for number in range(50):
+        budget.charge(str(number), 1)
+    assert len(budget._left) == 4
