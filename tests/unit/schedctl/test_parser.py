@@ -96,6 +96,15 @@ def test_pages_name_what_there_is(manpages: ModuleType) -> None:
             assert manpages.escape(f"{section}.{name}") in pages["schedcpd.yaml.5"], name
 
 
+def test_the_daemons_page_names_its_options(manpages: ModuleType) -> None:
+    page = manpages.filled(ROOT)["schedcpd.8"]
+    daemon = (ROOT / "schedcpd/__main__.py").read_text(encoding="utf-8")
+    options = set(re.findall(r"\"(--[a-z-]+)\"", daemon))
+    assert options
+    for option in options:
+        assert f"**\\{option}**" in page, option
+
+
 def test_completion_knows_the_words(manpages: ModuleType) -> None:
     text = COMPLETION.read_text(encoding="utf-8")
 
