@@ -206,8 +206,9 @@ class Pipeline:
         if change.new is None:
             self._forget(cgroup)
             return
-        self._signals[cgroup] = change.signal
-        self._decide(change.new, old)
+        view = self._decide(change.new, old)
+        if old is None or old.intent != view.intent:
+            self._signals[cgroup] = change.signal  # the one that explains the intent
 
     def _forget(self, cgroup: str) -> None:
         view = self._views.pop(cgroup, None)

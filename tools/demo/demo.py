@@ -87,7 +87,7 @@ class Guest:
     async def kernel_scheduler(self) -> str:
         """The sched_ext scheduler's name from the kernel, "" while the kernel's own runs."""
         return await self.sh(
-            f"[ \"$(cat /sys/kernel/sched_ext/state)\" = enabled ] && cat {OPS} || true"
+            f'[ "$(cat /sys/kernel/sched_ext/state)" = enabled ] && cat {OPS} || true'
         )
 
     async def wait_for(self, what: str, limit_s: float, test: Any) -> Any:
@@ -160,7 +160,7 @@ async def sees_and_acts(guest: Guest, report: Report) -> None:
         want = {"demo-web.service": "latency", "demo-build.service": "batch"}
         started = asyncio.create_task(
             guest.sh(
-                "cp -r \"$DEMO_SOURCE\" /tmp/demo-first 2>/dev/null; "
+                'cp -r "$DEMO_SOURCE" /tmp/demo-first 2>/dev/null; '
                 "systemd-run --quiet --unit=demo-build --slice=demo-build.slice "
                 "--working-directory=/tmp/demo-first --collect make -j4".replace(
                     '"$DEMO_SOURCE"', await source_of(guest)
@@ -229,7 +229,9 @@ async def measure(guest: Guest, report: Report, rounds: int, seconds: int) -> No
     """Rounds under the kernel's default and under schedcp, in turn, in the same VM."""
     source = await source_of(guest)
     arms: dict[str, list[dict[str, Any]]] = {"default": [], "schedcp": []}
-    async with report.step(f"Measuring: {rounds} rounds of each, in turn, {seconds} s of load each"):
+    async with report.step(
+        f"Measuring: {rounds} rounds of each, in turn, {seconds} s of load each"
+    ):
         for number in range(rounds):
             for arm in ("default", "schedcp") if number % 2 == 0 else ("schedcp", "default"):
                 policy = "kernel-default" if arm == "default" else "auto"
