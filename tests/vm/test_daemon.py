@@ -128,7 +128,8 @@ async def machine(
 
 
 async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
-    nginx = await machine.start_unit("nginx", options="--service-type=exec")
+    await machine.sh("systemctl start nginx")
+    nginx = "/system.slice/nginx.service"
     await machine.stands(nginx, IntentClass.LATENCY)
     seq = await machine.seq()
     sampler = asyncio.create_task(machine.vm.run(["python3", "-c", SAMPLER % 12], timeout_s=120))
@@ -178,8 +179,8 @@ async def test_the_daemons_death_leaves_the_scheduler_and_it_is_adopted(
     assert await machine.seq() == seq
     assert await machine.pid("schedcp-scheduler") == host
     assert after["deployment_id"] == before["deployment_id"]
-    cgroup = await machine.start_unit("nginx", options="--service-type=exec")
-    await machine.stands(cgroup, IntentClass.LATENCY)
+    await machine.sh("systemctl start nginx")
+    await machine.stands("/system.slice/nginx.service", IntentClass.LATENCY)
     await machine.sh("systemctl stop nginx")
 
 
