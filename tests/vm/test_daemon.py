@@ -117,9 +117,9 @@ async def machine(
         installed = Installed(vm)
         await installed.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
         # The pace of a real machine would make this file take an hour.
-        await installed.sh(
-            "printf 'deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\\npolicy: balanced\\n'"
-            " > /etc/schedcp/schedcpd.yaml.d/test.yaml"
+        settings = "deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\npolicy: balanced\n"
+        await installed.vm.run(
+            ["tee", "/etc/schedcp/schedcpd.yaml.d/test.yaml"], stdin=settings.encode()
         )
         await vm.put(FAULTY, "/etc/schedcp/policies.d/90-faulty.yaml")
         await installed.sh("systemctl start schedcpd.service")

@@ -111,6 +111,11 @@ def sleeper() -> subprocess.Popen[bytes]:
     return _sleepers[-1]
 
 
+def schedctl(verb: str, path: Path, *more: str) -> None:
+    argv = ["schedctl", verb, f"/{path.relative_to(BENCH.parent)}", *more]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
 def main_pid(unit: str) -> int:
     argv = ["systemctl", "show", "-p", "MainPID", "--value", unit]
     return int(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
@@ -213,16 +218,14 @@ def change(intents: Intents, count: int) -> dict[str, object]:
             for turn in range(count):
                 wanted = ("batch", 3) if turn % 2 == 0 else ("latency", 0)
                 began = time.monotonic_ns()
-                subprocess.run(["schedctl", "pin", f"/bench.slice/{path.name}", wanted[0]], check=True,
-                               stdout=subprocess.DEVNULL)  # fmt: skip
+                schedctl("pin", path, wanted[0])
                 while intents.get(number) != wanted[1]:
                     time.sleep(0.001)
                 took.append((time.monotonic_ns() - began) / 1e6)
         finally:
             over.set()
             thread.join()
-        subprocess.run(["schedctl", "unpin", f"/bench.slice/{path.name}"], check=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        schedctl("unpin", path)
     after = (SCX / "enable_seq").read_text().strip()
     return {
         "changes": count,
