@@ -39,7 +39,7 @@ def stage(out: Path, *more: str) -> None:
         shutil.copytree(ROOT / package, out / PYTHON / package, ignore=ignore)
     shutil.copytree(ROOT / "policies.d", out / "usr/share/schedcp/policies.d")
     for directory in ("bpf/schedulers", *more):
-        shutil.copytree(_built(directory), out / "usr/share/schedcp/bpf", dirs_exist_ok=True)
+        shutil.copytree(built(directory), out / "usr/share/schedcp/bpf", dirs_exist_ok=True)
     for source, target in (
         ("dbus/*.conf", "usr/share/dbus-1/system.d"),
         ("dbus/*.policy", "usr/share/polkit-1/actions"),
@@ -57,7 +57,8 @@ def stage(out: Path, *more: str) -> None:
     (bin_ / "scheduler-host").rename(out / "usr/libexec/schedcp/scheduler-host")
 
 
-def _built(directory: str) -> str:
+def built(directory: str) -> str:
+    """Compiles the schedulers of a directory of the tree; returns where the objects are."""
     argv = [ROOT / "tools/build-bpf", *([] if directory == "bpf/schedulers" else [directory])]
     done = subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE, timeout=900)
     return done.stdout.strip()

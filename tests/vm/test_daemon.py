@@ -117,9 +117,9 @@ async def machine(
         installed = Installed(vm)
         await installed.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
         # The pace of a real machine would make this file take an hour.
-        await installed.sh(
-            "printf 'deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\\npolicy: balanced\\n'"
-            " > /etc/schedcp/schedcpd.yaml.d/test.yaml"
+        settings = "deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\npolicy: balanced\n"
+        await installed.vm.run(
+            ["tee", "/etc/schedcp/schedcpd.yaml.d/test.yaml"], stdin=settings.encode()
         )
         await vm.put(FAULTY, "/etc/schedcp/policies.d/90-faulty.yaml")
         await installed.sh("systemctl start schedcpd.service")
@@ -128,7 +128,8 @@ async def machine(
 
 
 async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
-    nginx = await machine.start_unit("nginx", options="--service-type=exec")
+    await machine.sh("systemctl start nginx")
+    nginx = "/system.slice/nginx.service"
     await machine.stands(nginx, IntentClass.LATENCY)
     seq = await machine.seq()
     sampler = asyncio.create_task(machine.vm.run(["python3", "-c", SAMPLER % 12], timeout_s=120))
@@ -178,8 +179,8 @@ async def test_the_daemons_death_leaves_the_scheduler_and_it_is_adopted(
     assert await machine.seq() == seq
     assert await machine.pid("schedcp-scheduler") == host
     assert after["deployment_id"] == before["deployment_id"]
-    cgroup = await machine.start_unit("nginx", options="--service-type=exec")
-    await machine.stands(cgroup, IntentClass.LATENCY)
+    await machine.sh("systemctl start nginx")
+    await machine.stands("/system.slice/nginx.service", IntentClass.LATENCY)
     await machine.sh("systemctl stop nginx")
 
 
