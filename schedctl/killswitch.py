@@ -22,6 +22,8 @@ HUNG_DAEMON_S = 15.0
 """How long root waits for the daemon before systemd is asked; others may be typing a password."""
 
 _FINAL = frozenset({"AccessDenied", "InvalidArgument", "LimitsExceeded"})
+_FINAL_FOR_ROOT = frozenset({"InvalidArgument"})
+"""Answers after which systemd is not asked. A polkit that hangs must not hold up root."""
 
 
 async def kill(
@@ -34,7 +36,7 @@ async def kill(
             await control.kill(reason, timeout_s=timeout)
         return ["schedcpd returned every task to the kernel's own scheduler"]
     except SchedcpError as error:
-        if error.code in _FINAL:
+        if error.code in (_FINAL_FOR_ROOT if os.geteuid() == 0 else _FINAL):
             raise
         done = [f"without schedcpd: {error.message}"]
     done.append(_latch(state_dir, reason))

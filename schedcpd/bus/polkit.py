@@ -30,10 +30,6 @@ _AUTHORITY = (
     "org.freedesktop.PolicyKit1.Authority",
 )
 _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
-_ABSENT = frozenset(
-    f"org.freedesktop.DBus.Error.{name}"
-    for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
-)
 _ALLOW_USER_INTERACTION = 1
 _cancellation = itertools.count(1)
 
@@ -58,8 +54,8 @@ class Authority:
     """Who a caller is and what it may do, by the bus and by polkit.
 
     `timeout_s` bounds an answer without a person, `interactive_timeout_s` one that waits for a
-    password. When polkit is silent, the answer is no. When it is not installed or cannot be
-    started, root may do everything and nobody else anything.
+    password. When polkit is silent, the answer is no. When it is not installed, cannot be started
+    or fails, root may do everything and nobody else anything.
     """
 
     def __init__(
@@ -108,10 +104,9 @@ class Authority:
                 hint="is polkit.service healthy? root can stop schedcp-scheduler.service directly",
             ) from error
         except DBusError as error:
-            if error.type in _ABSENT:
-                await self._require_root(action, sender)
-                return
-            raise AuthorizationError(f"polkit could not decide: {error.text}") from error
+            # Not installed, masked, cannot be started, ended while asked: root needs no polkit.
+            await self._require_root(action, sender, error)
+            return
         if allowed is not True:
             raise AuthorizationError(
                 f"not authorised for {action}",
@@ -122,10 +117,10 @@ class Authority:
                 ),
             )
 
-    async def _require_root(self, action: str, sender: str) -> None:
+    async def _require_root(self, action: str, sender: str, why: DBusError) -> None:
         if await self.uid(sender) != 0:
             raise AuthorizationError(
-                f"not authorised for {action}: polkit is not available",
+                f"not authorised for {action}: polkit is not available ({why.text})",
                 hint="install and start polkit (package polkitd), or run the command as root",
             )
 

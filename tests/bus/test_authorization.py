@@ -151,14 +151,15 @@ async def test_without_polkit_others_read_and_change_nothing(
     assert control.calls == []
 
 
-async def test_polkit_that_dies_while_asked_means_no(
-    client: Client, control: FakeControl, polkit: MockPolkit
+async def test_polkit_that_dies_while_asked_means_no_to_others(
+    bus: PrivateBus, control: FakeControl, polkit: MockPolkit, for_others: BusService
 ) -> None:
     await polkit.hang(True)
-    pending = asyncio.create_task(client.error("Reload"))
-    await asyncio.sleep(0.1)
-    polkit.stop()
-    assert (await pending).type.endswith(".AccessDenied")
+    async with Client(bus.address) as client:
+        pending = asyncio.create_task(client.error("Reload"))
+        await asyncio.sleep(0.1)
+        polkit.stop()
+        assert (await pending).type.endswith(".AccessDenied")
     assert control.calls == []
 
 

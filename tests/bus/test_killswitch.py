@@ -11,10 +11,11 @@ import pytest
 from dbus_next import MessageType
 
 from schedcpd.bus.service import BusService
-from schedcpd.errors import SchedulerHostError
+from schedcpd.errors import SchedcpError, SchedulerHostError
 from schedcpd.host.dbus import Connection
 from schedcpd.model import Status
 from schedctl import killswitch
+from schedctl.exits import Exit, exit_of
 from tests.bus.cli import Schedctl
 from tests.bus.fake_control import FakeControl
 from tests.bus.mock_systemd import MockSystemd
@@ -70,6 +71,25 @@ async def test_kill_when_the_daemon_cannot(
 
 
 async def test_denied_kill_stops_nothing(
+    bus: PrivateBus,
+    systemd: MockSystemd,
+    service: BusService,
+    control: FakeControl,
+    polkit: MockPolkit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SchedcpError) as refused:
+        await killswitch.kill(bus.address, "", tmp_path, ask_password=False)
+    assert exit_of(refused.value) is Exit.NOT_AUTHORISED
+    assert systemd.manager.calls == []
+    assert not (tmp_path / "kill-switch").exists()
+    assert control.calls == []
+
+
+@as_root
+async def test_root_is_not_held_up_by_a_polkit_that_hangs(
     ctl: Schedctl,
     systemd: MockSystemd,
     service: BusService,
@@ -77,11 +97,12 @@ async def test_denied_kill_stops_nothing(
     polkit: MockPolkit,
     tmp_path: Path,
 ) -> None:
-    ran = await ctl("kill", "--state-dir", str(tmp_path))
-    assert ran.code == 4
-    assert systemd.manager.calls == []
-    assert not (tmp_path / "kill-switch").exists()
+    await polkit.hang(True)
+    ran = await ctl("kill", "--no-ask-password", "--state-dir", str(tmp_path))
+    assert ran.code == 0, ran.err
     assert control.calls == []
+    assert ("stop", SERVICE) in systemd.manager.calls
+    assert (tmp_path / "kill-switch").exists()
 
 
 async def test_systemd_says_no(ctl: Schedctl, systemd: MockSystemd, tmp_path: Path) -> None:

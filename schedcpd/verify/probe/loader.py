@@ -16,9 +16,10 @@ from schedcpd.errors import SchedcpError
 from schedcpd.host.libbpf import BpfObject, library
 from schedcpd.host.scheduler import Scheduler
 from schedcpd.host.scx import SysScx
-from schedcpd.model import ExitRecord, ScxState, Tunable
+from schedcpd.model import ScxState, Tunable
+from schedcpd.verify.probe.holder import Holder
 
-ENABLE_S = 30.0  # enabling visits every task
+ENABLE_S = 30.0  # until the kernel has taken a scheduler apart
 _KMSG = Path("/dev/kmsg")
 _LOG_BYTES = 1 << 20
 _LOG_STATS = 4  # BPF_LOG_STATS: one summary for each program
@@ -80,60 +81,49 @@ def _summary(name: str, text: str) -> dict[str, Any]:
 
 
 class Attached:
-    """A candidate that the kernel confirmed as its scheduler."""
+    """A candidate that the kernel confirmed as its scheduler, held by a child process.
 
-    def __init__(self, scheduler: Scheduler, since: float) -> None:
-        self._scheduler, self._since = scheduler, since
+    A child, since the load is forked from this process: workers that inherited the link would
+    hold the scheduler in place after it was closed here.
+    """
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
         self._scx = SysScx()
-        self._record: ExitRecord | None = None
+        self._said = ""
 
     def healthy(self) -> bool:
-        """Still the kernel's scheduler, and not told to exit."""
-        if self._scx.snapshot().state is not ScxState.ENABLED:
-            return False
-        return self._exit_record() is None
+        """Still the kernel's scheduler."""
+        return self._scx.snapshot().state is ScxState.ENABLED
 
     def detach(self) -> None:
         """Back to the kernel's default; the state is `disabled` on return, or 30 s have passed."""
-        self._exit_record()
-        self._scheduler.detach()
-        wait_until_disabled()
+        record = self._holder.end()
+        if record:
+            self._said = f"{record['what']}: {record['message']}\n{record['dump'][:2000]}".strip()
+        until = time.monotonic() + ENABLE_S
+        while self._scx.snapshot().state is not ScxState.DISABLED and time.monotonic() < until:
+            time.sleep(0.01)
 
     def exit_text(self) -> str:
         """Why the kernel ended it: its exit record, and the kernel's log since the attach."""
-        record = self._record
-        said = ""
-        if record is not None:
-            said = f"{record.kind_name} ({record.kind}): {record.reason}: {record.message}\n"
-            said += f"{record.dump[:2000]}\n" if record.dump else ""
-        return said + kernel_log(self._since)
-
-    def _exit_record(self) -> ExitRecord | None:
-        if self._record is None:
-            self._record = self._scheduler.exit_record()
-        return self._record
+        return "\n".join(part for part in (self._said, kernel_log(self._holder.since)) if part)
 
 
 @contextlib.contextmanager
 def attached(data: bytes, ops: str, tunables: Mapping[str, Tunable]) -> Iterator[Attached]:
     """Loads, attaches and proves that it is the scheduler; detaches at the end. RejectedError."""
-    since = time.clock_gettime(time.CLOCK_MONOTONIC)
+    holder = Holder(data, ops, tunables)
     try:
-        scheduler = Scheduler(data, "candidate", ops, tunables)
-    except SchedcpError as error:
-        raise RejectedError(error.message, kernel_log(since)) from error
-    with contextlib.closing(scheduler):
-        try:
-            scheduler.attach(SysScx().snapshot, ENABLE_S)
-        except SchedcpError as error:
-            raise RejectedError(error.message, kernel_log(since)) from error
-        yield Attached(scheduler, since)
-
-
-def wait_until_disabled() -> None:
-    scx, until = SysScx(), time.monotonic() + ENABLE_S
-    while scx.snapshot().state is not ScxState.DISABLED and time.monotonic() < until:
-        time.sleep(0.01)
+        answer = holder.read()
+        if "attached" not in answer:
+            raise RejectedError(
+                str(answer.get("message", "the process that held it died")),
+                kernel_log(holder.since),
+            )
+        yield Attached(holder)
+    finally:
+        holder.end()
 
 
 def kernel_log(since: float) -> str:

@@ -72,7 +72,10 @@ def test_target_is_settled_after_one_look(text: str) -> None:
 
 def test_pages_are_whole(manpages: ModuleType) -> None:
     pages = manpages.filled(ROOT)
-    assert set(pages) == {"schedctl.1", "schedcpd.8", "schedcpd.yaml.5", "schedcp-policies.5"}
+    assert set(pages) == {
+        *("schedctl.1", "schedcpd.8", "schedcp-agent.8"),
+        *("schedcpd.yaml.5", "schedcp-policies.5"),
+    }
     for name, text in pages.items():
         assert not re.search(r"@[A-Z]+@", text), name
         assert "\n|" not in text, f"{name} has a table"
@@ -91,6 +94,15 @@ def test_pages_name_what_there_is(manpages: ModuleType) -> None:
     for section, kind in SECTIONS.items():
         for name in kind.__dataclass_fields__:  # type: ignore[attr-defined]
             assert manpages.escape(f"{section}.{name}") in pages["schedcpd.yaml.5"], name
+
+
+def test_the_daemons_page_names_its_options(manpages: ModuleType) -> None:
+    page = manpages.filled(ROOT)["schedcpd.8"]
+    daemon = (ROOT / "schedcpd/__main__.py").read_text(encoding="utf-8")
+    options = set(re.findall(r"\"(--[a-z-]+)\"", daemon))
+    assert options
+    for option in options:
+        assert f"**\\{option}**" in page, option
 
 
 def test_completion_knows_the_words(manpages: ModuleType) -> None:
