@@ -46,7 +46,7 @@ verdicts: bpf ## prove the shipped schedulers in the micro-VM
 	@tools/make-verdicts
 
 deb: verdicts ## build the Debian packages
-	@tools/build-deb
+	@tools/build-deb >/dev/null
 
 unit: venv ## the tests that need neither root nor the micro-VM (seconds)
 	@$(PYTEST) -m "not vm" $(ARGS)
@@ -57,8 +57,9 @@ test: deb ## all tests, those in the micro-VM included
 lint: venv ## format, lint and type-check
 	@$(PYTEST) tests/unit/test_lint.py $(ARGS)
 
-demo: deb ## the main job, end to end, on a real kernel
-	@$(PYTHON) tools/demo/demo.py --debs $(SCHEDCP_CACHE)/deb/current $(ARGS)
+demo: verdicts ## the main job, end to end, on a real kernel
+	@tools/build-deb schedcp >/dev/null
+	@$(PYTHON) tools/demo/demo.py --debs $(SCHEDCP_CACHE)/deb/current-schedcp $(ARGS)
 
 vm-shell: vm ## a root shell in the micro-VM (Ctrl-A X ends it)
 	@python3 -m schedcpd.microvm shell

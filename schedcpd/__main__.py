@@ -77,13 +77,19 @@ def check(path: Path, must_exist: bool) -> int:
     return config.check(path, sys.stdout, policies, must_exist=must_exist)
 
 
-def build(settings: Settings, path: Path, must_exist: bool, bus_address: str | None) -> Daemon:
-    """Every room, made once and handed its collaborators."""
+def build(
+    settings: Settings,
+    path: Path,
+    must_exist: bool,
+    bus_address: str | None,
+    root: Path = Path("/"),
+) -> Daemon:
+    """Every room, made once and handed its collaborators. `root`: whose /sys says what runs."""
     read, clock = settings.config, SystemClock()
-    cgroups, processes, scx = Cgroup2(read.cgroup_root), Procfs(), SysScx()
+    cgroups, processes, scx = Cgroup2(read.cgroup_root), Procfs(), SysScx(root)
     unsupported, kernel = cgroups.unusable(), KernelBuild("", "", "")
     try:
-        kernel = read_kernel_build()
+        kernel = read_kernel_build(root)
     except UnsupportedError as error:
         unsupported = unsupported or str(error)
     history = History(
@@ -122,7 +128,7 @@ def build(settings: Settings, path: Path, must_exist: bool, bus_address: str | N
         load=lambda before: load_settings(path, must_exist, before),
         applied=applied,
         observation=observation,
-        machine=MachineReader(),
+        machine=MachineReader(root),
         deploy=DeployManager(
             host=HostClient(
                 read.run_dir / "scheduler.sock",

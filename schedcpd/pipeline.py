@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from schedcpd.bus.control import Observer
 from schedcpd.config import AUTO, KERNEL_DEFAULT, Config
@@ -24,14 +24,13 @@ from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
 from schedcpd.host.clock import Clock
 from schedcpd.infer.pins import decide
 from schedcpd.infer.pinstore import PinStore
+from schedcpd.infer.questions import AgentClient, Questions
 from schedcpd.infer.rules import RuleBook
 from schedcpd.learn import records
 from schedcpd.learn.writer import History
 from schedcpd.model import (
-    AppIdentity,
     DaemonState,
     InferenceSource,
-    Intent,
     IntentClass,
     IntentSource,
     LearnedRecord,
@@ -56,31 +55,8 @@ logger = logging.getLogger(__name__)
 _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
-_ASK_AGAIN_S = 900.0
 _OWN_UNITS = frozenset({"schedcpd.service", "schedcp-scheduler.service", "schedcp-agent.service"})
 _SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
-
-
-class AgentClient(Protocol):
-    """sched-agent, as the pipeline sees it. Budget, cache and validation are its own matter."""
-
-    @property
-    def available(self) -> bool:
-        """Whether a model is configured, as far as known."""
-
-    def describe(self) -> str:
-        """Its state in one sentence."""
-
-    def why(self, profile: WorkloadProfile) -> str:
-        """Why `infer` last gave what it gave, "" when it was never asked."""
-
-    async def infer(self, profile: WorkloadProfile) -> Intent | None:
-        """A validated answer, None when the default stands. Never raises; may take long."""
-
-    async def probe(self) -> None:
-        """Finds out whether it is available. Never raises."""
-
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +112,13 @@ class Pipeline:
         self._book = RuleBook(settings.repository.rules())
         self._views: dict[str, WorkloadView] = {}
         self._signals: dict[str, Signal] = {}
-        self._answers: dict[str, tuple[AppIdentity, Intent | None]] = {}
-        self._questions: asyncio.Queue[str] = asyncio.Queue()
+        self._questions = Questions(
+            agent,
+            unknown=self._unknown,
+            all_unknown=lambda: [p for c in self._views if (p := self._unknown(c))],
+            answered=self._redecide,
+            changed=self._publish,
+        )
         self._observers: list[Observer] = []
         self._status: Status | None = None
         self._plan: Plan | None = None
@@ -172,8 +153,8 @@ class Pipeline:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deploy.run(), name="deploy")
-            group.create_task(self._ask_agent(), name="agent questions")
-            group.create_task(self._ask_again(), name="agent again")
+            group.create_task(self._questions.run(), name="questions")
+            group.create_task(self._questions.repeat(), name="questions again")
             if not self._observation.unusable:
                 group.create_task(self._observation.run(), name="observe")
                 group.create_task(self._watch_power(), name="power")
@@ -186,7 +167,7 @@ class Pipeline:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._agent.close()
+        await self._questions.close()
         await self._deploy.stop()
         await self._history.close()
 
@@ -206,8 +187,9 @@ class Pipeline:
         if change.new is None:
             self._forget(cgroup)
             return
-        self._signals[cgroup] = change.signal
-        self._decide(change.new, old)
+        view = self._decide(change.new, old)
+        if old is None or old.intent != view.intent:
+            self._signals[cgroup] = change.signal  # the one that explains the intent
 
     def _forget(self, cgroup: str) -> None:
         view = self._views.pop(cgroup, None)
@@ -215,7 +197,7 @@ class Pipeline:
         if view is None:
             return
         self._deploy.intents.remove(view.profile.cgroup_id)
-        self._answers.pop(view.profile.id, None)
+        self._questions.forget(view.profile.id)
         for observer in self._observers:
             observer.workload_removed(view)
         self._replan_in(_REPLAN_AFTER_S)
@@ -223,15 +205,13 @@ class Pipeline:
 
     def _decide(self, profile: WorkloadProfile, old: WorkloadView | None) -> WorkloadView:
         """Infers, and writes the intent into the running scheduler at once."""
-        identity, answer = self._answers.get(profile.id, (None, None))
-        if identity != profile.identity:
-            answer = None
+        answer = self._questions.answer(profile)
         intent = decide(profile, self._pins, self._book, answer)
         self._deploy.intents.set(profile.cgroup_id, intent.intent_class)
         view = WorkloadView(profile, intent, profile.cgroup in self._pins)
         self._views[profile.cgroup] = view
-        if intent.source is IntentSource.DEFAULT and identity != profile.identity:
-            self._question(profile)
+        if intent.source is IntentSource.DEFAULT:
+            self._questions.ask(profile)
         if view == old:
             return view
         if old is None or old.intent != intent:
@@ -250,37 +230,15 @@ class Pipeline:
 
     def _decide_all(self) -> None:
         for view in tuple(self._views.values()):
-            self._decide(view.profile, view)
+            self._redecide(view.profile)
 
-    def _question(self, profile: WorkloadProfile) -> None:
-        """Asks the agent of what no rule knows, once it is known what runs there."""
-        if profile.identity.executable:
-            self._answers[profile.id] = (profile.identity, None)
-            self._questions.put_nowait(profile.cgroup)
+    def _unknown(self, cgroup: str) -> WorkloadProfile | None:
+        """The workload there, if no pin, rule or answer decides for it."""
+        view = self._views.get(cgroup)
+        return view.profile if view and view.intent.source is IntentSource.DEFAULT else None
 
-    async def _ask_agent(self) -> None:
-        await self._agent.probe()
-        self._publish()
-        while True:
-            view = self._views.get(await self._questions.get())
-            if view is None or view.intent.source is not IntentSource.DEFAULT:
-                continue
-            profile = view.profile
-            answer = await self._agent.infer(profile)
-            self._publish()
-            now = self._views.get(profile.cgroup)
-            if answer is None or now is None or now.profile.id != profile.id:
-                continue
-            self._answers[profile.id] = (profile.identity, answer)
-            self._decide(now.profile, now)
-
-    async def _ask_again(self) -> None:
-        """What had no answer is asked about again: a model may have come, or budget be left."""
-        while True:
-            await asyncio.sleep(_ASK_AGAIN_S)
-            for view in self._views.values():
-                if view.intent.source is IntentSource.DEFAULT:
-                    self._question(view.profile)
+    def _redecide(self, profile: WorkloadProfile) -> None:
+        self._decide(profile, self._views.get(profile.cgroup))
 
     # ------------------------------------------------------------ plan -> gate -> deploy
 

@@ -27,6 +27,7 @@ READ_TIMEOUT_S = 25.0
 PASSWORD_TIMEOUT_S = 130.0
 MAX_REPLY = 64 * 1024 * 1024
 
+SERVICE = "schedcpd"
 START_HINT = "start it: systemctl start schedcpd"
 _GONE = frozenset(
     f"org.freedesktop.DBus.Error.{name}"
@@ -56,14 +57,14 @@ def translate(error: Exception, who: str) -> SchedcpError:
             hint = body[1] if len(body) > 1 and isinstance(body[1], str) else ""
             return CallError(error.type[len(ERROR_PREFIX) :], error.text, hint=hint)
         if error.type in _GONE:
-            return UnreachableError(f"{who} does not run or does not answer", hint=START_HINT)
+            hint = START_HINT if who == SERVICE else ""
+            return UnreachableError(f"{who} does not run or does not answer", hint=hint)
         if error.type in _DENIED:
             return CallError("AccessDenied", f"{who}: {error.text}", hint="run it as root")
         return CallError(error.type.rsplit(".", 1)[-1], f"{who}: {error.text}")
     if isinstance(error, TimeoutError):
-        return UnreachableError(
-            f"{who} did not answer in time", hint="see: systemctl status " + who
-        )
+        hint = f"see: systemctl status {who}" if who == SERVICE else ""
+        return UnreachableError(f"{who} did not answer in time", hint=hint)
     if isinstance(error, BusUnreachableError):
         return UnreachableError(error.message, hint=error.hint)
     raise error
@@ -116,7 +117,7 @@ class Daemon:
                 timeout_s=timeout_s or (PASSWORD_TIMEOUT_S if interactive else READ_TIMEOUT_S),
             )
         except (DBusError, TimeoutError, BusUnreachableError) as error:
-            raise translate(error, "schedcpd") from error
+            raise translate(error, SERVICE) from error
         return reply[0] if reply else None
 
     async def status(self) -> dict[str, Any]:

@@ -121,11 +121,15 @@ class Core:
             ) from error
         self.state = state
 
-    async def save_or_note(self) -> None:
-        """For what has happened already and is true whether or not the disk takes it."""
+    async def save_or_note(self, state: DeployState) -> None:
+        """For what has happened already and is true whether or not the disk takes it.
+
+        The state is seen by others only once it is on disk, so nobody acts on it in between.
+        """
         try:
-            await self.save(self.state)
+            await self.save(state)
         except SchedcpError as error:
+            self.state = state
             self.listener.deploy_note(str(error))
 
     def finish(

@@ -50,14 +50,14 @@ class Endings:
         core = self._core
         await core.host.disconnect()
         core.intents.detached()
-        core.state = replace(
+        state = replace(
             core.state,
             current=None,
             pending=None,
             last_known_good=None,
             held=f"{reason}; `schedctl resume` or `schedctl apply` starts it again",
         )
-        await core.save_or_note()
+        await core.save_or_note(state)
         core.finish(current, OutcomeKind.LOST, reason)
         core.changed(reason)
 
@@ -78,18 +78,15 @@ class Endings:
             and bool(record.code & ACT_RESTART)
             and self._restarted_id != current.id
         )
-        core.state = replace(core.state, current=None)
+        state = replace(core.state, current=None)
         if kind == ExitKind.SYSRQ:
             core.kill_switch.engage("SysRq-S ended the scheduler; that counts as the kill switch")
-            core.state = replace(core.state, last_known_good=None)
+            state = replace(state, last_known_good=None)
         elif not restart:
             entry = Quarantine(sentence, core.build_id, core.clock.unix_s())
-            core.state = replace(
-                core.state,
-                last_known_good=None,
-                quarantine={**core.state.quarantine, current.object_sha256: entry},
-            )
-        await core.save_or_note()
+            quarantine = {**state.quarantine, current.object_sha256: entry}
+            state = replace(state, last_known_good=None, quarantine=quarantine)
+        await core.save_or_note(state)
         core.finish(current, OutcomeKind.EJECTED, sentence, status=status)
         core.listener.deploy_ejected(status)
         core.changed(sentence)
@@ -115,8 +112,9 @@ class Endings:
             for ended in (state.pending, state.current):
                 if ended is not None:
                     core.finish(ended, OutcomeKind.LOST, "the machine was restarted")
-            core.state = replace(state, boot_id=boot, current=None, pending=None, held="")
-            await core.save_or_note()
+            await core.save_or_note(
+                replace(state, boot_id=boot, current=None, pending=None, held="")
+            )
         snapshot = core.scx.snapshot()
         recorded = [d for d in (core.state.pending, core.state.current) if d is not None]
         if recorded or snapshot.loaded:
@@ -142,9 +140,9 @@ class Endings:
         )
         killed = core.kill_switch.reason()
         if match is not None and proved and not killed:
-            core.state = replace(core.state, current=running(match, status), pending=None, held="")
             core.intents.attached({})
-            await core.save_or_note()
+            adopted = running(match, status)
+            await core.save_or_note(replace(core.state, current=adopted, pending=None, held=""))
             for other in recorded:
                 if other is not match:
                     core.finish(other, OutcomeKind.REPLACED, f"replaced by {match.policy}")
@@ -169,8 +167,7 @@ class Endings:
                 "that counts as the kill switch"
             )
             core.kill_switch.engage(reason)
-            core.state = replace(core.state, current=None, last_known_good=None)
-            await core.save_or_note()
+            await core.save_or_note(replace(core.state, current=None, last_known_good=None))
             core.finish(current, OutcomeKind.KILLED, reason)
             core.changed(reason)
         elif status is not None and status.last_exit and status.deployment_id == current.id:

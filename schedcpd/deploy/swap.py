@@ -107,13 +107,12 @@ class Swap:
             await self._failed(deployment, previous, error, restore)
             raise
         current = running(deployment, status)
-        core.state = replace(core.state, pending=None, current=current)
+        await core.save_or_note(replace(core.state, pending=None, current=current))
         core.foreign = ""
         if previous is not None:
             sentence = why or f"replaced by {candidate.policy}"
             core.finish(previous, ended, sentence, measures=measures)
         core.listener.deploy_started(current, status)
-        await core.save_or_note()
         killed = core.kill_switch.reason()
         if killed:  # latched while we were at it
             await self.detach(OutcomeKind.KILLED, killed)
@@ -166,7 +165,7 @@ class Swap:
         status = await core.ask() if previous is not None or core.host.connected else None
         if status is not None and status.attached:
             if previous is not None and status.deployment_id == previous.id:
-                await core.save_or_note()
+                await core.save_or_note(core.state)
                 core.changed(f"{failed.policy} did not start: {error.message}")
                 return
             core.host.end_process()  # it holds what nobody asked for
@@ -174,9 +173,8 @@ class Swap:
             core.host.end_process()  # it does not answer
         await core.settled()
         await core.host.disconnect()
-        core.state = replace(core.state, current=None)
         core.intents.detached()
-        await core.save_or_note()
+        await core.save_or_note(replace(core.state, current=None))
         core.changed(f"{failed.policy} did not start: {error.message}")
         if previous is None:
             return
@@ -216,8 +214,8 @@ class Swap:
                 core.host.end_process()
             await core.settled()
             await core.host.disconnect()
-        core.state = replace(core.state, current=None, pending=None, last_known_good=None)
         core.intents.detached()
-        await core.save_or_note()
+        state = replace(core.state, current=None, pending=None, last_known_good=None)
+        await core.save_or_note(state)
         if current is not None:
             core.finish(current, kind, reason, measures=measures)

@@ -32,16 +32,14 @@ READ_KERNEL = (
 )
 
 
-def stage(out: Path) -> None:
-    """Everything but verdicts. The BPF objects are those of `tools/build-bpf`."""
-    built = subprocess.run(
-        [ROOT / "tools/build-bpf"], check=True, text=True, stdout=subprocess.PIPE, timeout=900
-    )
+def stage(out: Path, *more: str) -> None:
+    """Everything but verdicts. `more`: directories of further schedulers to compile."""
     ignore = shutil.ignore_patterns("__pycache__")
     for package in ("schedcpd", "schedctl"):
         shutil.copytree(ROOT / package, out / PYTHON / package, ignore=ignore)
     shutil.copytree(ROOT / "policies.d", out / "usr/share/schedcp/policies.d")
-    shutil.copytree(built.stdout.strip(), out / "usr/share/schedcp/bpf", ignore=ignore)
+    for directory in ("bpf/schedulers", *more):
+        shutil.copytree(built(directory), out / "usr/share/schedcp/bpf", dirs_exist_ok=True)
     for source, target in (
         ("dbus/*.conf", "usr/share/dbus-1/system.d"),
         ("dbus/*.policy", "usr/share/polkit-1/actions"),
@@ -57,6 +55,13 @@ def stage(out: Path) -> None:
     subprocess.run([sys.executable, launchers, ROOT / "pyproject.toml", bin_], check=True)
     (out / "usr/libexec/schedcp").mkdir(parents=True)
     (bin_ / "scheduler-host").rename(out / "usr/libexec/schedcp/scheduler-host")
+
+
+def built(directory: str) -> str:
+    """Compiles the schedulers of a directory of the tree; returns where the objects are."""
+    argv = [ROOT / "tools/build-bpf", *([] if directory == "bpf/schedulers" else [directory])]
+    done = subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE, timeout=900)
+    return done.stdout.strip()
 
 
 def stage_verdicts(out: Path, kernel: KernelBuild, objects: Path) -> None:
@@ -83,9 +88,9 @@ def stage_verdicts(out: Path, kernel: KernelBuild, objects: Path) -> None:
         target.write_text(verdict_to_json(verdict), encoding="utf-8")
 
 
-async def install(vm: MicroVm, folder: Path) -> None:
-    """Puts the staged tree into the machine; nothing is started."""
-    await asyncio.to_thread(stage, folder)
+async def install(vm: MicroVm, folder: Path, *more: str) -> None:
+    """Puts the staged tree into the machine; nothing is started. `more`: see `stage`."""
+    await asyncio.to_thread(stage, folder, *more)
     await vm.put(folder, "/stage")
     script = (
         "cp -a --no-preserve=ownership /stage/. / && rm -rf /stage"

@@ -71,6 +71,7 @@ enum {
 	CLASS_NONE = 0xff,
 
 	MAX_CPUS = 4096,
+	MAX_DEBT_TURNS = 64,
 	MAX_SCAN = 64,		  /* CPUs looked at for one to preempt */
 	MAX_SWEEP = 2048,	  /* tasks of one DSQ looked at in one sweep */
 	LAG_MAX_NS = 10000000000, /* furthest that a task is put behind its class */
@@ -189,6 +190,31 @@ static bool refresh_class(struct task_struct *p, struct task_ctx *tctx)
 	return true;
 }
 
+/* A waiting class earned `ns`; it saves up four turns at most. */
+static s64 credited(s64 owed, u64 ns)
+{
+	s64 most = 4 * floor_turn_ns();
+
+	owed += ns;
+	return owed < most ? owed : most;
+}
+
+/*
+ * A class ran for `ns`. In a turn it pays in full, for turns end at a tick and so may be longer than
+ * meant. What it got in its order costs it no more than its next turn.
+ */
+static s64 debited(s64 owed, u64 ns, bool in_turn)
+{
+	s64 least = -(s64)floor_turn_ns();
+
+	if (in_turn)
+		least *= MAX_DEBT_TURNS;
+	else if (owed < least)
+		least = owed;
+	owed -= ns;
+	return owed > least ? owed : least;
+}
+
 /*
  * Charges a running task until now: its virtual time, the floors of the classes that wait for
  * this CPU, the statistics.
@@ -198,7 +224,6 @@ static void charge(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx 
 {
 	u64 ran = vtime_before(tctx->run_at, now) ? now - tctx->run_at : 0;
 	u32 class = task_class(tctx), mine = tctx->overdue ? DSQ_OVERDUE : class, dsq;
-	s64 most = 4 * floor_turn_ns(), least = -(s64)floor_turn_ns();
 
 	tctx->run_at = now;
 	tctx->share = weights_share(tctx->group, p->scx.weight);
@@ -209,13 +234,9 @@ static void charge(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx 
 		s64 *owed = &cctx->owed[SC_INDEX(dsq, DSQ_PLACES)];
 
 		if (dsq == mine)
-			*owed -= ran;
+			*owed = debited(*owed, ran, cctx->protected);
 		else if (scx_bpf_dsq_nr_queued(dsq) > 0)
-			*owed += ran * floor_pct(dsq) / 100;
-		if (*owed > most)
-			*owed = most;
-		else if (*owed < least)
-			*owed = least;
+			*owed = credited(*owed, ran * floor_pct(dsq) / 100);
 	}
 }
 

@@ -8,6 +8,7 @@ machine, the control: the same load under the kernel's default.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from schedcpd.errors import MicroVmError
@@ -21,7 +22,7 @@ EXTREME_S = 5.0
 LOAD_S = 30.0  # for the kernel's verifier, before each run
 MARGIN_S = 60.0  # wall clock beyond what all that takes, on a busy machine
 ATTEMPTS = 3
-BUSY_NS = 1_000_000_000  # the supervisor was late by this: measure again
+_TIMED = frozenset({"behaviour.starved", "behaviour.kthread-starved", "behaviour.stalled"})
 
 
 class BehaviourCheck:
@@ -36,18 +37,39 @@ class BehaviourCheck:
         ]
         spec = {"ops": subject.manifest.ops, "control_seconds": CONTROL_S, "runs": runs}
         seconds = CONTROL_S + sum(r["seconds"] + LOAD_S for r in runs)
+        votes: list[Report] = []
         trouble = ""
         for _ in range(ATTEMPTS):
             probe = await run_probe(guest, "behaviour", subject.data, spec, seconds + MARGIN_S)
             report, trouble = conclude(probe)
-            if not trouble:
-                return report
-        if not report.findings:
+            if trouble and not report.findings:
+                continue  # not even the control was fair
+            votes.append(report)
+            if decided := decision(votes):
+                return decided
+        if len(votes) < 2:
             raise MicroVmError(
-                f"No fair judgement in {ATTEMPTS} attempts: {trouble}",
+                f"No fair judgement in {ATTEMPTS} attempts: {trouble or 'seen failing only once'}",
                 hint="try again when the machine is less busy",
             )
-        return report
+        return next(report for report in reversed(votes) if report.findings)
+
+
+def decision(votes: Sequence[Report]) -> Report | None:
+    """What the attempts so far decide, None while another is needed.
+
+    A pass at the first attempt stands, and so does a failure that a busy host cannot cause. One
+    that it can cause (somebody waited too long) must be seen in two attempts of three.
+    """
+    last = votes[-1]
+    failed = [report for report in votes if report.findings]
+    if any(finding.reason not in _TIMED for finding in last.findings):
+        return last
+    if len(failed) >= 2:
+        return failed[-1]
+    if not last.findings and len(votes) - len(failed) > len(failed):
+        return last
+    return None
 
 
 def conclude(probe: ProbeRun) -> tuple[Report, str]:
@@ -60,13 +82,10 @@ def conclude(probe: ProbeRun) -> tuple[Report, str]:
         return Report(""), busy
     findings: list[Finding] = []
     evidence = []
-    again = ""
     for run in probe.all("measured"):
         found = judge(control, run)
         findings += [_of_run(f, run["name"]) for f in found]
         evidence.append(f"{run['name']}: {run['tunables']}\n{table(control, run)}")
-        if found and run["healthy"] and run["stall_ns"] > BUSY_NS:
-            again = f"the machine stood still for {run['stall_ns'] / 1e9:.1f} s"
     refused = probe.last("not-enabled")
     if refused is not None:
         finding = Finding(
@@ -93,7 +112,7 @@ def conclude(probe: ProbeRun) -> tuple[Report, str]:
         tuple(findings),
         "\n\n".join(evidence),
     )
-    return report, again
+    return report, ""
 
 
 def _of_run(finding: Finding, run: str) -> Finding:

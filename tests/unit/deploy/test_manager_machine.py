@@ -172,4 +172,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestManager = Machine.TestCase
-TestManager.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestManager.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from schedcpd.deploy.token import TokenMinter
+from schedcpd.deploy.token_key import KEY_PATH, load_or_create_key
 from schedcpd.errors import SchedcpError, SchedulerHostError
 from schedcpd.host.jsonline import JsonLineClient
 from schedcpd.host.kernel import read_kernel_build
@@ -42,7 +43,7 @@ def token_for(data: bytes, scheduler: str, tunables: Mapping[str, Tunable]) -> s
         made_unix_s=0, origin=VerdictOrigin.LOCAL, schedcp_version="0",
     )  # fmt: skip
     object.__setattr__(verdict, "id", verdict.content_id)
-    return TokenMinter.open().mint(verdict, kernel=read_kernel_build())
+    return TokenMinter(load_or_create_key(KEY_PATH)).mint(verdict, kernel=read_kernel_build())
 
 
 class Host:

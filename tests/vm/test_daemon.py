@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon and the scheduler host as installed, on a real kernel with real units.
+
+One machine for the file, since starting costs a minute under emulation: each test begins and ends
+with the daemon active.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from schedcpd.microvm import MicroVm, VmSpec, resume
+from schedcpd.model import IntentClass
+
+from .stage import install
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FAULTY = Path(__file__).parent / "guest" / "faulty-policies.yaml"
+LIMIT_S = 2400.0
+PATIENCE_S = 120.0
+STATE = "/sys/kernel/sched_ext/state"
+# Reads the state as fast as it can and says how often it was not `enabled`.
+SAMPLER = f"""
+import time
+end, reads, other = time.monotonic() + %s, 0, 0
+while time.monotonic() < end:
+    with open("{STATE}") as f:
+        other += f.read().strip() != "enabled"
+    reads += 1
+    time.sleep(0.001)
+print(reads, other)
+"""
+
+
+class Installed:
+    """The machine, with what the tests ask of it."""
+
+    def __init__(self, vm: MicroVm) -> None:
+        self.vm = vm
+
+    async def sh(self, script: str, *, fails: bool = False, timeout_s: float = 180.0) -> str:
+        result = await self.vm.run(["sh", "-c", script], timeout_s=timeout_s)
+        assert fails or result.ok, f"{script}: {result.exit_code}\n{result.text}{result.error_text}"
+        return result.text
+
+    async def until(self, script: str, wanted: str, seconds: float = PATIENCE_S) -> None:
+        """Until the script prints `wanted` somewhere."""
+        loop = asyncio.get_running_loop()
+        end, text = loop.time() + seconds, ""
+        while loop.time() < end:
+            text = await self.sh(script, fails=True)
+            if wanted in text:
+                return
+            await asyncio.sleep(0.5)
+        journal = await self.sh("journalctl -b --no-pager -o short | tail -40")
+        raise AssertionError(f"{script} never said {wanted!r} but {text!r}\n{journal}")
+
+    async def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(await self.sh("schedctl status --json"))
+        return found.get("status", found)
+
+    async def active(self) -> None:
+        await self.until("schedctl status", "schedcp_intent")
+        assert (await self.sh(f"cat {STATE}")).strip() == "enabled"
+
+    async def seq(self) -> int:
+        return int(await self.sh("cat /sys/kernel/sched_ext/enable_seq"))
+
+    async def pid(self, unit: str) -> int:
+        return int(await self.sh(f"systemctl show -p MainPID --value {unit}"))
+
+    async def start_unit(self, name: str, command: str = "sleep 1000", options: str = "") -> str:
+        """A transient service; returns its cgroup."""
+        await self.sh(f"systemd-run --quiet --unit={name} {options} {command}")
+        shown = await self.sh(f"systemctl show -p ControlGroup --value {name}")
+        return shown.strip()
+
+    async def in_map(self, cgroup: str) -> IntentClass | None:
+        """The class that stands in the BPF map for this very cgroup."""
+        number = int(await self.sh(f"stat -c %i /sys/fs/cgroup{cgroup}"))
+        dumped = json.loads(await self.sh("bpftool -j map dump name intents"))
+        for entry in dumped:
+            if _number(entry["key"]) == number:
+                return next(c for c in IntentClass if c.wire == _number(entry["value"][:4]))
+        return None
+
+    async def stands(self, cgroup: str, wanted: IntentClass | None) -> None:
+        for _ in range(60):
+            found = await self.in_map(cgroup)
+            if found is wanted:
+                return
+            await asyncio.sleep(0.5)
+        raise AssertionError(f"{cgroup} is {found}, not {wanted}")
+
+    async def history(self, kind: str) -> str:
+        return await self.sh(f"schedctl log --kind {kind} --json")
+
+
+def _number(value: list[str]) -> int:
+    return int.from_bytes(bytes(int(byte, 16) for byte in value), "little")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(
+    vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installed]:
+    async with resume(vm_image, limit_s=LIMIT_S) as vm:
+        await install(vm, tmp_path_factory.mktemp("installed") / "stage", "tests/vm/schedulers")
+        installed = Installed(vm)
+        await installed.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
+        # The pace of a real machine would make this file take an hour.
+        settings = "deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\npolicy: balanced\n"
+        await installed.vm.run(
+            ["tee", "/etc/schedcp/schedcpd.yaml.d/test.yaml"], stdin=settings.encode()
+        )
+        await vm.put(FAULTY, "/etc/schedcp/policies.d/90-faulty.yaml")
+        await installed.sh("systemctl start schedcpd.service")
+        await installed.active()
+        yield installed
+
+
+async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
+    await machine.sh("systemctl start nginx")
+    nginx = "/system.slice/nginx.service"
+    await machine.stands(nginx, IntentClass.LATENCY)
+    seq = await machine.seq()
+    sampler = asyncio.create_task(machine.vm.run(["python3", "-c", SAMPLER % 12], timeout_s=120))
+    await machine.sh("schedctl pin nginx.service background")
+    await machine.stands(nginx, IntentClass.BACKGROUND)
+    await machine.sh("schedctl unpin nginx.service")
+    await machine.stands(nginx, IntentClass.LATENCY)
+    reads, other = (int(n) for n in (await sampler).check().text.split())
+    assert reads > 100
+    assert other == 0, f"{other} of {reads} looks found no scheduler"
+    assert await machine.seq() == seq
+    await machine.sh("systemctl stop nginx")
+    await machine.until("schedctl list", "schedcpd")
+    assert "nginx" not in await machine.sh("schedctl list")
+
+
+async def test_a_pinned_slice_is_inherited(machine: Installed) -> None:
+    cgroup = await machine.start_unit("inheriting", options="--slice=pinned.slice")
+    await machine.sh("schedctl pin pinned.slice batch")
+    await machine.stands(cgroup, IntentClass.BATCH)
+    explained = json.loads(await machine.sh("schedctl explain inheriting.service --json"))
+    assert explained["explain"]["intent"]["source"] == "inherited"
+    await machine.sh("schedctl unpin pinned.slice && systemctl stop inheriting")
+
+
+async def test_a_program_after_exec_and_in_a_session_is_seen(machine: Installed) -> None:
+    await machine.sh("cp /bin/sleep /usr/local/bin/cc1")
+    cgroup = await machine.start_unit("compiling", "/usr/local/bin/cc1 1000")
+    await machine.stands(cgroup, IntentClass.BATCH)
+    await machine.sh("systemctl stop compiling")
+
+
+async def test_the_daemons_death_leaves_the_scheduler_and_it_is_adopted(
+    machine: Installed,
+) -> None:
+    before = await machine.status()
+    seq, host = await machine.seq(), await machine.pid("schedcp-scheduler")
+    daemon = await machine.pid("schedcpd")
+    sampler = asyncio.create_task(machine.vm.run(["python3", "-c", SAMPLER % 20], timeout_s=120))
+    await machine.sh(f"kill -9 {daemon}")
+    await machine.until("systemctl show -p MainPID -p SubState schedcpd", "running")
+    assert await machine.pid("schedcpd") != daemon
+    await machine.active()
+    reads, other = (int(n) for n in (await sampler).check().text.split())
+    assert (reads > 100, other) == (True, 0)
+    after = await machine.status()
+    assert await machine.seq() == seq
+    assert await machine.pid("schedcp-scheduler") == host
+    assert after["deployment_id"] == before["deployment_id"]
+    await machine.sh("systemctl start nginx")
+    await machine.stands("/system.slice/nginx.service", IntentClass.LATENCY)
+    await machine.sh("systemctl stop nginx")
+
+
+async def test_the_hosts_death_is_an_operators_stop(machine: Installed) -> None:
+    await machine.sh(f"kill -9 {await machine.pid('schedcp-scheduler')}")
+    await machine.until("schedctl status", "scheduler host ended")
+    assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"
+    assert (await machine.status())["state"] == "default"
+    await asyncio.sleep(5)
+    assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"  # nobody loads it again
+    assert '"lost"' in await machine.history("outcome")
+    await machine.sh("schedctl resume")
+    await machine.active()
+
+
+async def test_the_kill_switch_and_the_kernels_own(machine: Installed) -> None:
+    await machine.sh("schedctl kill")
+    assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"
+    assert (await machine.status())["state"] == "killed"
+    await machine.sh("systemctl restart schedcpd")
+    assert (await machine.status())["state"] == "killed"
+    await machine.sh("schedctl resume")
+    await machine.active()
+    await machine.sh("echo S > /proc/sysrq-trigger")
+    await machine.until("schedctl status", "SysRq-S")
+    assert (await machine.status())["state"] == "killed"
+    assert '"SYSRQ"' in await machine.history("outcome")
+    await machine.sh("schedctl resume")
+    await machine.active()
+
+
+async def test_a_bad_configuration_on_sighup_changes_nothing(machine: Installed) -> None:
+    path = "/etc/schedcp/schedcpd.yaml.d/zz-bad.yaml"
+    daemon, seq = await machine.pid("schedcpd"), await machine.seq()
+    await machine.sh(f"printf 'policy: balanced\\nobserve: {{sample_s: often}}\\n' > {path}")
+    await machine.sh("systemctl reload schedcpd")
+    await machine.until("journalctl -u schedcpd -o cat --no-pager", f"{path}:2: observe.sample_s")
+    await machine.sh(f"rm {path} && systemctl reload schedcpd")
+    await machine.until("journalctl -u schedcpd -o cat --no-pager", "were read again")
+    assert (await machine.pid("schedcpd"), await machine.seq()) == (daemon, seq)
+    await machine.active()
+
+
+async def test_a_foreign_scheduler_is_left_alone(machine: Installed) -> None:
+    await machine.sh("schedctl apply kernel-default")
+    register = "bpftool struct_ops register /usr/share/schedcp/bpf/intent.bpf.o /sys/fs/bpf/foreign"
+    await machine.sh(f"mkdir -p /sys/fs/bpf/foreign && {register}")
+    await machine.until("schedctl status", "foreign")
+    seq = await machine.seq()
+    refused = await machine.vm.run(["schedctl", "apply", "balanced"], timeout_s=60)
+    assert refused.exit_code == 1
+    assert "never evicted" in refused.error_text
+    assert await machine.seq() == seq
+    await machine.sh("rm -r /sys/fs/bpf/foreign")
+    await machine.until("schedctl status", "default")
+    await machine.sh("schedctl apply balanced")
+    await machine.active()
+
+
+async def test_the_bus_may_restart(machine: Installed) -> None:
+    seq = await machine.seq()
+    await machine.sh("systemctl restart dbus", fails=True)
+    await machine.until("schedctl status", "schedcp_intent")
+    assert await machine.seq() == seq
+
+
+async def test_an_ejection_leads_back_is_recorded_and_not_retried(machine: Installed) -> None:
+    before = await machine.status()
+    assert before["policy"] == "balanced"
+    await machine.sh("schedctl apply failing")
+    assert (await machine.status())["scheduler"] == "schedcp_faulty"
+    # Its fault is set off by a task of the class background.
+    await machine.start_unit("trigger", "sh -c 'while :; do sleep 0.01; done'")
+    await machine.sh("schedctl pin trigger.service background")
+    await machine.until("schedctl status", "schedcp_intent")
+    after = await machine.status()
+    assert (after["policy"], after["policy_source"]) == ("balanced", "fallback")
+    outcomes = await machine.history("outcome")
+    assert "is not wanted here" in outcomes
+    assert '"ejected"' in outcomes
+    explained = await machine.sh("schedctl explain --json")
+    assert "is not wanted here" in explained
+    seq = await machine.seq()
+    await asyncio.sleep(5)
+    assert await machine.seq() == seq
+    await machine.sh("schedctl unpin trigger.service && systemctl stop trigger")
+    # A scheduler whose init fails never becomes enabled; what ran before it comes back.
+    refused = await machine.vm.run(["schedctl", "apply", "stillborn"], timeout_s=120)
+    assert refused.exit_code == 1
+    assert (await machine.status())["policy"] == "balanced"
+    assert '"failed"' in await machine.history("outcome")
+    await machine.active()
