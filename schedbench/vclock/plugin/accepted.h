@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * GNU build ids of qemu-system-x86_64 on which `python -m schedbench.vclock check` has passed.
+ * GNU build ids of qemu-system-x86_64 on which the proof of docs/vclock.md has held.
  * schedbench/vclock/qemu.py reads this file too: one build a line.
  */
 /* clang-format off */
