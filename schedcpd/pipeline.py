@@ -259,11 +259,15 @@ class Pipeline:
         if view.state not in (DaemonState.ACTIVE, DaemonState.DEFAULT):
             return
         wanted, source = self._deploy.wanted
-        self._plan = made = plan(self._situation(wanted or self._settings.config.policy))
+        choice = wanted or self._settings.config.policy
+        self._plan = made = plan(self._situation(choice))
         if made.retry_in_s is not None:
             self._replan_in(made.retry_in_s)
         if not made.change or self._deploy.held:
             return
+        fallen_back = view.current is not None and view.current.source == "fallback"
+        if fallen_back and choice != AUTO and made.candidate.policy != choice:
+            return  # what was chosen cannot run: what we came back to stays
         if not wanted or wanted == AUTO:
             source = "auto" if self._settings.config.policy == AUTO or wanted else "operator"
         try:
