@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedctl import killswitch
+from schedctl import explanation, killswitch
 from schedctl.client import Daemon, daemon
 from schedctl.exits import CallError
 from schedctl.parser import normalise_target
@@ -191,7 +191,7 @@ async def explain(session: Session) -> None:
     if session.output.json_wanted:
         session.output.document("explain", content)
     else:
-        session.output.tree(content)
+        session.output.line(explanation.text(content))
 
 
 async def log(session: Session) -> None:

@@ -124,32 +124,6 @@ class Output:
             colour = colours[index] if colours else ""
             self.line(self.paint(_row(row, columns, fit), colour))
 
-    def tree(self, value: object, indent: int = 0) -> None:
-        """Nested mappings and lists as indented lines."""
-        pad = "  " * indent
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                if isinstance(item, Mapping | list | tuple) and item:
-                    self.line(f"{pad}{self.paint(safe(key), 'bold')}:")
-                    self.tree(item, indent + 1)
-                else:
-                    self.line(f"{pad}{self.paint(safe(key), 'bold')}: {_scalar(item)}")
-        elif isinstance(value, list | tuple):
-            for item in value:
-                if isinstance(item, Mapping | list | tuple) and item:
-                    self.line(f"{pad}-")
-                    self.tree(item, indent + 1)
-                else:
-                    self.line(f"{pad}- {_scalar(item)}")
-        else:
-            self.line(f"{pad}{_scalar(value)}")
-
-
-def _scalar(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None or value in ("", [], (), {}) else safe(value)
-
 
 def _row(cells: Sequence[str], columns: Sequence[Column], fit: Sequence[int]) -> str:
     parts = []

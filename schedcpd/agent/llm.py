@@ -61,6 +61,10 @@ class Completion:
 
 
 class Model(Protocol):
+    @property
+    def loading(self) -> bool:
+        """Whether it is still getting ready for its first answer."""
+
     async def complete(self, messages: Sequence[Message], *, timeout_s: float) -> Completion:
         """Raises AgentError with a short reason when there is no answer."""
 
@@ -74,19 +78,29 @@ def scrub(environ: MutableMapping[str, str]) -> None:
 
 
 class LiteLlm:
-    """`Model` on litellm. Imports it at the first call, in a thread."""
+    """`Model` on litellm. Imports it at the first call, in a thread.
+
+    The import goes on when that call runs out of time, so that a slow machine has it next time.
+    """
 
     def __init__(self, config: AgentFile) -> None:
         self._config = config
-        self._litellm: Any = None
+        self._import: asyncio.Task[Any] | None = None
+
+    @property
+    def loading(self) -> bool:
+        return self._import is not None and not self._import.done()
 
     async def complete(self, messages: Sequence[Message], *, timeout_s: float) -> Completion:
         try:
             async with asyncio.timeout(timeout_s):
-                if self._litellm is None:
-                    self._litellm = await asyncio.to_thread(_import, self._config)
-                return await self._call(self._litellm, messages, timeout_s)
+                if self._import is None:
+                    self._import = asyncio.create_task(asyncio.to_thread(_import, self._config))
+                litellm = await asyncio.shield(self._import)
+                return await self._call(litellm, messages, timeout_s)
         except TimeoutError as e:
+            if self.loading:
+                raise AgentError(f"litellm was not imported within {timeout_s:.1f} s") from e
             raise AgentError(f"no answer within {timeout_s:.1f} s") from e
 
     async def _call(

@@ -40,7 +40,7 @@ class Service:
         hard_stop: Callable[[float | None], None] | None = None,
     ) -> None:
         self._config, self._reason = config, reason
-        self._inferer = Inferer(config, model)
+        self._model, self._inferer = model, Inferer(config, model)
         self._busy = asyncio.Lock()
         self._hard_stop = hard_stop or arm_hard_stop
         self._last_request = time.monotonic()
@@ -52,12 +52,14 @@ class Service:
         }
 
     async def idle(self) -> None:
-        """Returns once `idle_exit_s` have passed since the last request was answered."""
+        """Returns once `idle_exit_s` have passed since the last request, or loading, was over."""
         while True:
+            if self._model.loading:
+                self._last_request = time.monotonic()
             left = self._last_request + self._config.idle_exit_s - time.monotonic()
             if left <= 0 and not self._busy.locked():
                 return
-            await asyncio.sleep(max(left, 0.1))
+            await asyncio.sleep(min(max(left, 0.1), 1.0))
 
     async def _hello(self, _params: Json) -> Json:
         self._last_request = time.monotonic()

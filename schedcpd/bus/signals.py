@@ -35,8 +35,12 @@ class Store(Protocol):
     def drop(self, view: WorkloadView) -> None: ...
 
 
+SIGNALS_PER_TURN = 64
+"""Changes published before the event loop gets its turn again: some 15 ms of work."""
+
+
 class Publisher:
-    """The bus' `Observer`. Each call costs an append; signals go out in the loop's next turn."""
+    """The bus' `Observer`. Each call costs an append; signals go out in the loop's next turns."""
 
     def __init__(self, manager: Interface, workloads: Store, emit: Emit) -> None:
         self._manager = manager
@@ -66,8 +70,17 @@ class Publisher:
         self._later(lambda: self._signal("RolledBack", old_policy, new_policy, reason))
 
     def flush(self) -> None:
-        """Sends what waits, in the order in which it happened."""
+        """Sends all that waits, in the order in which it happened."""
         while self._waiting:
+            self._publish(len(self._waiting))
+
+    def _turn(self) -> None:
+        self._publish(SIGNALS_PER_TURN)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _publish(self, at_most: int) -> None:
+        for _ in range(min(at_most, len(self._waiting))):
             publish = self._waiting.popleft()
             try:
                 publish()
@@ -76,7 +89,7 @@ class Publisher:
 
     def _later(self, publish: Callable[[], None]) -> None:
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self._turn)
         self._waiting.append(publish)
 
     # ------------------------------------------------------------ what is sent

@@ -173,6 +173,12 @@ class Scheduler:
                 )
             if now.state is ScxState.ENABLED and now.ops == self.ops_name:
                 return now
+            if now.state is ScxState.DISABLED:  # attaching waits until the kernel has enabled it
+                self.detach()
+                raise SchedulerHostError(
+                    f"the kernel ended {self.name} at once and it kept no record of why",
+                    hint="the journal of the kernel has more",
+                )
             if time.monotonic() > deadline:
                 self.detach()
                 raise SchedulerHostError(

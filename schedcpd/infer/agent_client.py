@@ -148,6 +148,9 @@ class AgentClient:
             answer = self._remembered(key)
             if answer is not None:
                 return answer.intent(profile, self._config.min_confidence)
+            if blocked := self._blocked():
+                self._note(key, blocked)
+                return None
             if len(self._flights) >= WAITING_MOST:
                 self._note(key, "too many workloads are waiting to be asked about")
                 return None
@@ -180,8 +183,8 @@ class AgentClient:
                 await self._load()
                 if (answer := self._remembered(key)) is not None:
                     return answer
-                if self._now() < self._retry_at:
-                    self._note(key, self._trouble)
+                if blocked := self._blocked():
+                    self._note(key, blocked)
                     return None
                 self._asking = clean(profile.identity.name, chars=60)
                 # What the last question could cost: an exhausted budget starts no process.
@@ -247,6 +250,14 @@ class AgentClient:
         return read_answer(await client.call("infer", params, timeout_s=max(left, 0.001)))
 
     # ------------------------------------------------------------ what is remembered
+
+    def _blocked(self) -> str:
+        """Why asking is of no use now, without any work: 200 workloads may ask every minute."""
+        if self._now() < self._retry_at:
+            return self._trouble
+        if self._hello is None and self._trouble and not self._config.socket.is_socket():
+            return self._trouble
+        return ""
 
     def _remembered(self, key: str) -> AgentAnswer | None:
         answer = self._cache.get(key, self._clock.unix_s())

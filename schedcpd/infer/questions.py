@@ -12,7 +12,9 @@ from typing import Protocol
 
 from schedcpd.model import AppIdentity, Intent, WorkloadProfile
 
-ASK_AGAIN_S = 900.0
+# Often enough to find the agent's process, which holds litellm for a minute, still there after a
+# first question that ran out of time over its import. The client refuses in microseconds.
+ASK_AGAIN_S = 60.0
 
 
 class AgentClient(Protocol):
@@ -92,6 +94,8 @@ class Questions:
         """What had no answer is asked about again: a model may have come, or budget be left."""
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
+            if not self._queue.empty():
+                continue  # a slow model is still at the last round
             for profile in self._all_unknown():
                 self.forget(profile.id)
                 self.ask(profile)

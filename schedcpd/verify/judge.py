@@ -49,13 +49,12 @@ def control_problem(control: Mapping[str, Any], limits: Limits = LIMITS) -> str:
 def judge(
     control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits = LIMITS
 ) -> tuple[Finding, ...]:
-    """Everything wrong with a run, the worst first."""
-    evidence = table(control, run)
+    """Everything wrong with a run, the worst first; `table` has the numbers."""
     return (
         *_ejected(run),
-        *_affinity(run, evidence),
-        *_starved(control, run, limits, evidence),
-        *_stalled(control, run, limits, evidence),
+        *_affinity(run),
+        *_starved(control, run, limits),
+        *_stalled(control, run, limits),
     )
 
 
@@ -71,19 +70,18 @@ def _ejected(run: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
-def _affinity(run: Mapping[str, Any], evidence: str) -> Iterator[Finding]:
+def _affinity(run: Mapping[str, Any]) -> Iterator[Finding]:
     wrong = [name for name, worker in run["workers"].items() if worker["violations"]]
     if wrong:
         yield Finding(
             "behaviour.affinity",
             f"{', '.join(wrong)} ran on a CPU outside its mask.",
-            evidence,
-            "obey p->cpus_ptr",
+            hint="obey p->cpus_ptr",
         )
 
 
 def _starved(
-    control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits, evidence: str
+    control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits
 ) -> Iterator[Finding]:
     if not run["healthy"]:
         return  # it was not given its time
@@ -98,16 +96,14 @@ def _starved(
         yield Finding(
             "behaviour.kthread-starved",
             f"Kernel threads of single CPUs were not served: {', '.join(threads)}.",
-            evidence,
-            "serve per-CPU kernel threads at once, as by a local queue "
+            hint="serve per-CPU kernel threads at once, as by a local queue "
             "(p->flags & PF_KTHREAD and p->nr_cpus_allowed == 1)",
         )
     if starved:
         yield Finding(
             "behaviour.starved",
             f"Tasks that wanted to run were not served: {', '.join(starved)}.",
-            evidence,
-            "every queue that is filled must be emptied in dispatch, and every task's virtual "
+            hint="every queue that is filled must be emptied in dispatch, and every task's virtual "
             "time must come round",
         )
 
@@ -126,7 +122,7 @@ def allowed_gap(
 
 
 def _stalled(
-    control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits, evidence: str
+    control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits
 ) -> Iterator[Finding]:
     allowed = max(limits.stall_s * _S, limits.stall_control * control["stall_ns"])
     if run["stall_ns"] > allowed:
@@ -134,8 +130,7 @@ def _stalled(
             "behaviour.stalled",
             f"The whole machine stood still for {run['stall_ns'] / _S:.1f} s; under the default "
             f"it was {control['stall_ns'] / _S:.1f} s.",
-            evidence,
-            "bound every loop: ops run with the run queue locked",
+            hint="bound every loop: ops run with the run queue locked",
         )
 
 

@@ -4,7 +4,7 @@
  *
  * class: 9, queue that does not exist
  * caught-by: behaviour
- * reason: behaviour.ejected
+ * reason: behaviour.ejected or behaviour.not-enabled
  */
 #include "corpus.h"
 

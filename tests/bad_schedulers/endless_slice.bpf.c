@@ -4,7 +4,7 @@
  *
  * class: 18, infinite slice
  * caught-by: behaviour
- * reason: behaviour.starved
+ * reason: behaviour.kthread-starved or behaviour.starved
  */
 #include "corpus.h"
 

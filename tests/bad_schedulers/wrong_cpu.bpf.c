@@ -4,7 +4,7 @@
  *
  * class: 13, affinity violation
  * caught-by: behaviour
- * reason: behaviour.ejected
+ * reason: behaviour.ejected or behaviour.not-enabled
  */
 #include "corpus.h"
 

@@ -83,8 +83,8 @@ class Client:
         return {name: value.value for name, value in values.items()}
 
     async def signal(self, member: str) -> Message:
-        """The next signal of that name, within 5 s; others before it are dropped."""
-        async with asyncio.timeout(5):
+        """The next signal of that name, within 20 s; others before it are dropped."""
+        async with asyncio.timeout(20):
             while True:
                 message = await self.signals.get()
                 if message.member == member:

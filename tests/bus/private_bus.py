@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -70,11 +71,16 @@ class PrivateBus:
             ["dbus-daemon", f"--config-file={self.config}", "--nofork", "--nopidfile"],
             stdin=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
-        while not self.socket.exists():
+        deadline = time.monotonic() + 30
+        while not self._listens():
             assert self._process.poll() is None, "dbus-daemon did not start"
-            assert time.monotonic() < deadline, "dbus-daemon made no socket within 10 s"
+            assert time.monotonic() < deadline, "dbus-daemon does not listen after 30 s"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        """Bound is not enough: the socket's file appears before it can be connected to."""
+        with socket.socket(socket.AF_UNIX) as attempt:
+            return attempt.connect_ex(str(self.socket)) == 0
 
     def stop(self) -> None:
         if self._process is not None:

@@ -109,10 +109,8 @@ async def test_changes_of_the_scheduler(
 
 async def test_explain(ctl: Schedctl, service: BusService) -> None:
     ran = await ctl("explain", "nginx")
-    assert ran.out == (
-        "workload:\n  cgroup: /system.slice/nginx.service\n  name: nginx\n"
-        "intent:\n  class: normal\n  source: default\n  reason: no rule matched\n"
-    )
+    assert "cgroup    /system.slice/nginx.service" in ran.out
+    assert "wants     normal: no rule matched\n" in ran.out
     assert (await ctl("explain", "--json")).json["explain"]["deployment"]["id"] == "d-1"
 
 

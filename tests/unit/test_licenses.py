@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every source file says which licence it is under, and it is the right one.
 
-BPF C is GPL-2.0-only, because the kernel lends its functions to nothing else; the rest is
-Apache-2.0.
+BPF C is GPL-2.0-only, because the kernel lends its functions to nothing else; the plugin of QEMU is
+GPL-2.0-or-later, as QEMU is; the rest is Apache-2.0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def is_source(name: str) -> bool:
 
 
 def licence_for(name: str) -> str:
-    return "GPL-2.0-only" if Path(name).suffix in {".c", ".h"} else "Apache-2.0"
+    if Path(name).suffix not in {".c", ".h"}:
+        return "Apache-2.0"
+    if name.startswith("schedbench/"):
+        return "GPL-2.0-or-later" if "/plugin/" in name else "Apache-2.0"
+    return "GPL-2.0-only"
 
 
 def licence_in(text: str) -> str | None:
@@ -78,6 +82,7 @@ def test_the_header_is_read(text: str, licence: str | None) -> None:
     [
         ("LICENSE", "Apache License", "Version 2.0, January 2004"),
         ("LICENSES/Apache-2.0.txt", "Apache License", "Version 2.0, January 2004"),
+        ("LICENSES/GPL-2.0-or-later.txt", "GNU GENERAL PUBLIC LICENSE", "Version 2, June 1991"),
         ("LICENSES/GPL-2.0-only.txt", "GNU GENERAL PUBLIC LICENSE", "Version 2, June 1991"),
     ],
 )

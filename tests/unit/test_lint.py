@@ -85,9 +85,10 @@ def test_a_planted_fault_is_caught(hook: str, tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     (repo / "schedcpd").mkdir(parents=True)
     (repo / "schedctl").mkdir()
+    (repo / "schedbench").mkdir()
     for name in ("pyproject.toml", ".clang-format"):
         (repo / name).write_bytes((ROOT / name).read_bytes())
-    for package in ("schedcpd", "schedctl"):
+    for package in ("schedcpd", "schedctl", "schedbench"):
         (repo / package / "__init__.py").touch()
     name, text = BAD[hook]
     (repo / name).write_text(text, encoding="utf-8")

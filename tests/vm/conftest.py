@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machines for tests. Every test below tests/vm has the marker `vm`.
 
+A virtual machine without KVM on a shared host can stand still for seconds. A test that failed here
+is run once more, and the report says so (`R`); what fails twice has failed.
+
 `vm`         a machine of the test's own, resumed from the snapshot (about half a second)
 `shared_vm`  one machine for a whole session, for tests that only look; they leave no trace in it
 `vm_image`   makes sure that kernel, image and snapshot exist, with the progress shown
@@ -24,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -82,7 +82,12 @@ class Guest:
 
     async def schedctl(self, *words: str) -> Any:
         result = await self.vm.run(["schedctl", *words, "--json"], timeout_s=120)
-        return json.loads(result.check().text)
+        document = json.loads(result.check().text)
+        return next(content for name, content in document.items() if name != "version")
+
+    async def intents(self) -> dict[str, dict[str, Any]]:
+        """Every workload as `schedctl list` has it, by its unit."""
+        return {row["unit"]: row for row in (await self.schedctl("list"))["workloads"]}
 
     async def kernel_scheduler(self) -> str:
         """The sched_ext scheduler's name from the kernel, "" while the kernel's own runs."""
@@ -137,7 +142,7 @@ async def prepare(guest: Guest, debs: Path, report: Report) -> None:
 async def install(guest: Guest, report: Report) -> None:
     async with report.step("Installing the packages"):
         await guest.sh(
-            "apt-get install -y --no-download --no-install-recommends /root/debs/schedcp_*.deb",
+            "apt-get install -y --no-install-recommends /root/debs/schedcp_*.deb",
             timeout_s=300,
         )
 
@@ -158,19 +163,14 @@ async def sees_and_acts(guest: Guest, report: Report) -> None:
     """The daemon names both workloads, infers, and its scheduler runs."""
     async with report.step("The daemon sees the workloads and acts"):
         want = {"demo-web.service": "latency", "demo-build.service": "batch"}
-        started = asyncio.create_task(
-            guest.sh(
-                'cp -r "$DEMO_SOURCE" /tmp/demo-first 2>/dev/null; '
-                "systemd-run --quiet --unit=demo-build --slice=demo-build.slice "
-                "--working-directory=/tmp/demo-first --collect make -j4".replace(
-                    '"$DEMO_SOURCE"', await source_of(guest)
-                )
-            )
+        source = await source_of(guest)
+        await guest.sh(
+            f"cp -r {source} /tmp/demo-first && systemd-run --quiet --collect --unit=demo-build "
+            "--slice=demo-build.slice --working-directory=/tmp/demo-first make -j4"
         )
-        await started
 
         async def inferred() -> dict[str, Any] | None:
-            rows = {row.get("unit"): row for row in await guest.schedctl("list")}
+            rows = await guest.intents()
             good = all(rows.get(u, {}).get("intent") == c for u, c in want.items())
             return rows if good else None
 
@@ -186,7 +186,7 @@ async def sees_and_acts(guest: Guest, report: Report) -> None:
 
 
 async def source_of(guest: Guest) -> str:
-    return await guest.sh("ls -d /usr/src/demo*/ /usr/src/*/ 2>/dev/null | head -n 1")
+    return await guest.sh("find /usr/src -mindepth 1 -maxdepth 1 -type d | head -n 1")
 
 
 async def explains(guest: Guest, report: Report) -> None:
@@ -201,7 +201,7 @@ async def changes_live(guest: Guest, report: Report) -> None:
     async with report.step("An intent changes without a reload"):
         before = await guest.sh("cat /sys/kernel/sched_ext/enable_seq")
         await guest.schedctl("pin", "demo-web.service", "interactive")
-        rows = {row.get("unit"): row for row in await guest.schedctl("list")}
+        rows = await guest.intents()
         must(rows["demo-web.service"]["intent"] == "interactive", "the pin is not in force")
         await guest.schedctl("unpin", "demo-web.service")
         after = await guest.sh("cat /sys/kernel/sched_ext/enable_seq")
@@ -265,7 +265,7 @@ async def demo(args: argparse.Namespace, report: Report) -> None:
     say("Resuming the micro-VM")
     async with microvm.resume(spec, limit_s=2400, progress=say) as vm:
         guest = Guest(vm)
-        await prepare(guest, args.debs, report)
+        await prepare(guest, args.debs.resolve(), report)
         await install(guest, report)
         await sees_and_acts(guest, report)
         await explains(guest, report)

@@ -10,16 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from schedcpd.agent.config import AgentFile
 from schedcpd.agent.inferer import Inferer
-from schedcpd.agent.llm import SWITCHES, Completion, scrub
+from schedcpd.agent.llm import SWITCHES, Completion, LiteLlm, scrub
 from schedcpd.agent.prompt import Message
 from schedcpd.agent.service import Service, arm_hard_stop
 from schedcpd.errors import AgentError, BusyError, InvalidArgumentError
@@ -34,6 +36,7 @@ class FakeModel:
     def __init__(self, *texts: str, delay_s: float = 0.0) -> None:
         self.texts, self.delay_s = list(texts), delay_s
         self.asked: list[Sequence[Message]] = []
+        self.loading = False
 
     async def complete(self, messages: Sequence[Message], *, timeout_s: float) -> Completion:
         self.asked.append(messages)
@@ -87,6 +90,44 @@ async def test_no_retry_without_time() -> None:
     with pytest.raises(AgentError, match="not one JSON object"):
         await Inferer(CONFIG, model, clock=lambda: now[0]).infer({}, timeout_s=5)
     assert len(model.asked) == 1
+
+
+async def test_it_does_not_go_while_its_model_is_loading() -> None:
+    model = FakeModel()
+    service = Service(AgentFile(model="openai/x", idle_exit_s=0.05), "", model)
+    model.loading = True
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(service.idle(), 0.5)
+    model.loading = False
+    await asyncio.wait_for(service.idle(), 2)
+
+
+async def test_an_import_that_takes_too_long_serves_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slow machine: the first question runs out of time, the second finds litellm ready."""
+    go, imports = threading.Event(), []
+
+    class Response:
+        choices = (SimpleNamespace(message=SimpleNamespace(content="said")),)
+
+    async def acompletion(**_: object) -> Response:
+        return Response()
+
+    def slow(config: AgentFile) -> object:
+        imports.append(config)
+        go.wait(10)
+        return SimpleNamespace(acompletion=acompletion)
+
+    monkeypatch.setattr("schedcpd.agent.llm._import", slow)
+    model = LiteLlm(CONFIG)
+    with pytest.raises(AgentError, match="litellm was not imported within"):
+        await model.complete([], timeout_s=0.1)
+    assert model.loading
+    go.set()
+    assert (await model.complete([], timeout_s=5)).text == "said"
+    assert not model.loading
+    assert len(imports) == 1
 
 
 def test_the_environment_cannot_steer_litellm() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import json
 import math
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -352,6 +353,19 @@ async def test_no_agent_is_installed(tmp_path: Path, clock: FakeClock) -> None:
     assert await client.infer(profile()) is not None, "found as soon as it is there"
     assert client.available
     await late.server.close()
+
+
+async def test_refusing_is_cheap(make: Make, agent: FakeAgent, tmp_path: Path) -> None:
+    """What is asked about again each minute must not cost the idle daemon its 0.1% of a core."""
+    missing = make(socket=tmp_path / "none.sock")
+    failing = make()
+    agent.error = AgentError("x")
+    for client in (missing, failing):
+        await client.infer(profile("first"))
+        begin = time.process_time()
+        for n in range(200):
+            assert await client.infer(profile(f"app{chr(97 + n % 26)}{chr(97 + n // 26)}")) is None
+        assert time.process_time() - begin < 60 * 0.001, "200 workloads, once a minute"
 
 
 async def test_no_model_is_configured(make: Make, agent: FakeAgent, clock: FakeClock) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schedctl import explanation
 from schedctl.text import Column, Output, complain, cut, safe, width, widths
 
 COLUMNS = (Column("NAME", shrink=True), Column("N", right=True), Column("WHERE", shrink=True))
@@ -104,11 +105,29 @@ def test_colour(variables: dict[str, str], coloured: bool, monkeypatch: pytest.M
     assert Output(io.StringIO(), json_wanted=False).colour is False
 
 
-def test_tree() -> None:
-    output = Output(io.StringIO(), json_wanted=False)
-    output.tree({"a": {"b": [1, {"c": True}], "none": None}, "empty": [], "esc": "\x1b[2J"})
-    assert text_of(output) == (
-        "a:\n  b:\n    - 1\n    -\n      c: yes\n  none: -\nempty: -\nesc: \\x1b[2J\n"
+def test_an_explanation_is_a_line_a_step() -> None:
+    verdict = {"passed": True, "origin": "shipped", "id": "ab" * 32, "checks": []}
+    content = {
+        "state": "active",
+        "reason": "serves latency",
+        "workload": {"cgroup": "/x\x1b[2J", "cgroup_id": 7, "kind": "service", "name": "x"},
+        "intent": {"class": "latency", "reason": "rule r", "model": "", "confidence": 1.0},
+        "candidate": {"rejected": [{"policy": "desktop", "why_not": "no desktop"}]},
+        "deployment": {"policy": "server", "ops_name": "schedcp_intent", "source": "auto"},
+        "verdict": verdict,
+        "measures": {"runs": 3.0, "run_s": 0.5, "delay_mean_us": 12.0, "delay_p99_us": 90.0},
+        "last_outcome": None,
+    }
+    text = explanation.text(content)
+    assert "\x1b" not in text
+    shown = dict(line.split(maxsplit=1) for line in text.splitlines())
+    assert shown["wants"] == "latency: rule r"
+    assert shown["runs"].startswith("policy server on schedcp_intent (auto)")
+    assert shown["not"] == "desktop: no desktop"
+    assert shown["verdict"].startswith("passed (shipped, abababababab)")
+    assert "12 µs at the mean" in shown["measured"]
+    assert explanation.text({"state": "default", "reason": "nothing to do"}) == (
+        "state     default: nothing to do"
     )
 
 
