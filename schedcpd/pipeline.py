@@ -108,7 +108,6 @@ class Pipeline:
         self._history, self._agent, self._clock = history, agent, clock
         self._pin_store, self._kernel = pins, kernel
         self._pins: dict[str, IntentClass] = {}
-        self._pinned_ids: dict[str, int] = {}  # pinned cgroups that are no workloads
         self._book = RuleBook(settings.repository.rules())
         self._views: dict[str, WorkloadView] = {}
         self._signals: dict[str, Signal] = {}
@@ -143,8 +142,8 @@ class Pipeline:
             self._note(str(problem))
         await self._deploy.start()
         if not self._observation.unusable:
+            self._observation.hold(self._pins)
             await self._observation.start()
-            self._mark_pinned()
             self._note(self._observation.degraded)
         self._replan_in(0)
         self._publish()
@@ -260,11 +259,15 @@ class Pipeline:
         if view.state not in (DaemonState.ACTIVE, DaemonState.DEFAULT):
             return
         wanted, source = self._deploy.wanted
-        self._plan = made = plan(self._situation(wanted or self._settings.config.policy))
+        choice = wanted or self._settings.config.policy
+        self._plan = made = plan(self._situation(choice))
         if made.retry_in_s is not None:
             self._replan_in(made.retry_in_s)
         if not made.change or self._deploy.held:
             return
+        fallen_back = view.current is not None and view.current.source == "fallback"
+        if fallen_back and choice != AUTO and made.candidate.policy != choice:
+            return  # what was chosen cannot run: what we came back to stays
         if not wanted or wanted == AUTO:
             source = "auto" if self._settings.config.policy == AUTO or wanted else "operator"
         try:
@@ -462,7 +465,7 @@ class Pipeline:
         await asyncio.to_thread(self._pin_store.save, pins)
         self._pins = pins
         self._operator("pin", profile.cgroup, actor, intent.value)
-        self._mark_pinned()
+        self._observation.hold(self._pins)
         self._decide_all()
         return self.find(profile.cgroup)
 
@@ -476,26 +479,12 @@ class Pipeline:
         await asyncio.to_thread(self._pin_store.save, pins)
         self._pins = pins
         self._operator("unpin", cgroup, actor)
-        self._mark_pinned()
+        self._observation.hold(self._pins)
         self._decide_all()
         try:
             return self.find(cgroup)
         except NotFoundError:
             return None
-
-    def _mark_pinned(self) -> None:
-        """A pinned slice holds no process, but what is born in it inherits from it at once."""
-        ids = {
-            cgroup: number
-            for cgroup in self._pins
-            if cgroup not in self._views and (number := self._observation.id_of(cgroup)) is not None
-        }
-        for cgroup, number in self._pinned_ids.items():
-            if cgroup not in ids and cgroup not in self._views:
-                self._deploy.intents.remove(number)
-        for cgroup, number in ids.items():
-            self._deploy.intents.set(number, self._pins[cgroup])
-        self._pinned_ids = ids
 
     async def apply(self, policy: str, *, actor: str) -> Status:
         if policy == AUTO:

@@ -119,23 +119,12 @@ class DeployManager:
             self._swap.refuse()
             if asked:
                 self._words += 1
-                await core.save(
-                    replace(
-                        core.state,
-                        wanted=candidate.policy,
-                        wanted_source=source,
-                        held="",
-                        quarantine={
-                            sha: entry
-                            for sha, entry in core.state.quarantine.items()
-                            if sha != candidate.object_sha256
-                        },
-                    )
-                )
             else:
                 self._refuse_automatic(candidate)
             if candidate.kind is CandidateKind.DEFAULT:
                 await self._swap.detach(OutcomeKind.REPLACED, candidate.reason)
+                if asked:
+                    await self._remember_word(candidate, source)
                 core.changed(candidate.reason)
                 return
         words, self._admitting = self._words, True
@@ -156,6 +145,23 @@ class DeployManager:
                 self._failed(candidate)
                 raise
             core.failures.pop(candidate.object_sha256, None)
+            if asked:
+                await self._remember_word(candidate, source)
+
+    async def _remember_word(self, candidate: Candidate, source: str) -> None:
+        """Only now that it runs: a wish that failed must not be tried again by itself."""
+        state = self._core.state
+        quarantine = dict(state.quarantine)
+        quarantine.pop(candidate.object_sha256, None)
+        await self._core.save_or_note(
+            replace(
+                state,
+                wanted=candidate.policy,
+                wanted_source=source,
+                held="",
+                quarantine=quarantine,
+            )
+        )
 
     async def rollback(self, reason: str) -> None:
         """To last-known-good, else to the kernel's default; stays there until `apply`."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from schedcpd.errors import AmbiguousTargetError, NotFoundError
 from schedcpd.host.cgroupfs import CgroupFs
@@ -12,7 +12,6 @@ from schedcpd.host.clock import Clock
 from schedcpd.host.inotify import Inotify
 from schedcpd.host.procfs import ProcFs
 from schedcpd.model import Signal, SignalKind, WorkloadProfile
-from schedcpd.observe.identify import identify_path
 from schedcpd.observe.profile import Profiler
 from schedcpd.observe.relook import Relooker, Sampler
 from schedcpd.observe.watcher import CgroupWatcher
@@ -37,8 +36,9 @@ class Observation:
     ) -> None:
         self._fs, self._clock, self._inotify = cgroups, clock, inotify
         self._changed: Callable[[Change], None] = lambda _change: None
+        self._profiler = Profiler(cgroups, processes)
         self.table = WorkloadTable(
-            Profiler(cgroups, processes), processes, lambda change: self._changed(change), ignore
+            self._profiler, processes, lambda change: self._changed(change), ignore
         )
         self._watcher: CgroupWatcher | None = None
         self._relooker = Relooker(clock, self._signal, relook_ms)
@@ -95,10 +95,6 @@ class Observation:
     def children(self, cgroup: str) -> tuple[str, ...]:
         return self._watcher.children(cgroup) if self._watcher else ()
 
-    def id_of(self, cgroup: str) -> int | None:
-        """kernfs id of a cgroup, workload or not."""
-        return self._fs.id_of(cgroup)
-
     def find(self, target: str) -> WorkloadProfile:
         """A workload, or any other cgroup by its path or its last name ("user.slice").
 
@@ -122,13 +118,19 @@ class Observation:
             if not cgroups:
                 raise
         node = cgroups[0]
-        return WorkloadProfile(
-            cgroup=node.cgroup,
-            cgroup_id=node.cgroup_id,
-            identity=identify_path(node.cgroup),
-            populated=node.populated,
-            seen_ns=node.seen_ns,
-        )
+        profile = self._profiler.describe(node.cgroup, node.cgroup_id, node.seen_ns)
+        if profile is None:
+            raise NotFoundError(f"{target} has just gone", hint="see `schedctl list`")
+        return profile
+
+    def hold(self, cgroups: Iterable[str]) -> None:
+        """From now on these count as workloads even without processes of their own: pinned ones."""
+        before, self.table.held = self.table.held, frozenset(cgroups)
+        now = self._clock.monotonic_ns()
+        for cgroup in before ^ self.table.held:
+            node = self._watcher.node(cgroup) if self._watcher else None
+            if node is not None:
+                self.table.take(Signal(SignalKind.IDENTIFIED, cgroup, node.cgroup_id, now))
 
     def refresh(self, profile: WorkloadProfile) -> WorkloadProfile | None:
         """Looks at a workload now; its change, if any, is told as usual."""

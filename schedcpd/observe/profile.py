@@ -53,3 +53,19 @@ class Profiler:
             cpu_weight=self._cgroups.cpu_weight(cgroup) or 100,
             pressure=self._cgroups.pressure(cgroup) or Pressure(),
         )
+
+    def describe(self, cgroup: str, cgroup_id: int, seen_ns: int) -> WorkloadProfile | None:
+        """A cgroup as it stands, with or without processes of its own; None when it is gone."""
+        populated = self._cgroups.populated(cgroup)
+        if populated is None:
+            return None
+        return WorkloadProfile(
+            cgroup=cgroup,
+            cgroup_id=cgroup_id,
+            identity=identify_path(cgroup),
+            populated=populated,
+            seen_ns=seen_ns,
+            cpu_usage_us=self._cgroups.cpu_usage_us(cgroup) or 0,
+            cpu_weight=self._cgroups.cpu_weight(cgroup) or 100,
+            pressure=self._cgroups.pressure(cgroup) or Pressure(),
+        )

@@ -36,6 +36,7 @@ class WorkloadTable:
     ) -> None:
         self._profiler, self._processes, self._changed = profiler, processes, changed
         self.ignore = tuple(ignore)
+        self.held: frozenset[str] = frozenset()  # shown even without processes of their own
         self._profiles: dict[str, WorkloadProfile] = {}
 
     def __len__(self) -> int:
@@ -50,14 +51,9 @@ class WorkloadTable:
     def take(self, signal: Signal) -> None:
         """Brings one cgroup up to date and tells of the change, if there is one."""
         old = self._profiles.get(signal.cgroup)
-        if signal.kind is SignalKind.CREATED:
-            return  # nobody lives there yet
         new = None
-        if signal.kind in (SignalKind.POPULATED, SignalKind.IDENTIFIED) and not path_matches(
-            self.ignore, signal.cgroup
-        ):
-            seen_ns = old.seen_ns if old and old.cgroup_id == signal.cgroup_id else signal.at_ns
-            new = self._profiler.build(signal.cgroup, signal.cgroup_id, seen_ns)
+        if signal.kind is not SignalKind.VANISHED and not path_matches(self.ignore, signal.cgroup):
+            new = self._look(signal, old)
         if old is not None and new is not None and old.cgroup_id != new.cgroup_id:
             self._changed(Change(signal, old, None))
             old = None
@@ -68,6 +64,16 @@ class WorkloadTable:
         if old is None and new is None:
             return
         self._changed(Change(signal, old, new))
+
+    def _look(self, signal: Signal, old: WorkloadProfile | None) -> WorkloadProfile | None:
+        cgroup, number = signal.cgroup, signal.cgroup_id
+        seen_ns = old.seen_ns if old and old.cgroup_id == number else signal.at_ns
+        new = None
+        if signal.kind in (SignalKind.POPULATED, SignalKind.IDENTIFIED):
+            new = self._profiler.build(cgroup, number, seen_ns)
+        if new is None and cgroup in self.held:
+            new = self._profiler.describe(cgroup, number, seen_ns)
+        return new
 
     def reconsider(self, ignore: Sequence[str], now_ns: int) -> None:
         """New globs: drops what is ignored from now on. What is no longer ignored comes back with

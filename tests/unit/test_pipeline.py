@@ -62,6 +62,12 @@ policies:
     scheduler: toy
     intents: [latency, normal, batch]
     chosen_for: [latency]
+  - name: other
+    description: the same with another scheduler
+    scheduler: other
+    intents: [latency, normal, batch]
+    chosen_for: [latency]
+    priority: 1
 rules:
   - name: web
     match: {unit: [nginx.service]}
@@ -158,6 +164,8 @@ class Daemon:
         self.policies.mkdir()
         (self.bpf / "toy.bpf.o").write_bytes(b"toy bytes")
         (self.bpf / "toy.manifest.yaml").write_text(MANIFEST)
+        (self.bpf / "other.bpf.o").write_bytes(b"other bytes")
+        (self.bpf / "other.manifest.yaml").write_text(MANIFEST.replace("toy", "other"))
         (self.policies / "10-toy.yaml").write_text(POLICIES)
         self.config = Config(
             deploy=DeployConfig(hold_down_s=0.0), observe=ObserveConfig(relook_ms=(20,))
@@ -358,7 +366,7 @@ async def test_reload_follows_the_files_and_keeps_what_is_broken(daemon: Daemon)
     path.write_text(POLICIES.replace("intent: latency", "intent: quick"))
     with pytest.raises(ConfigErrors) as caught:
         await daemon.pipeline.reload(actor="SIGHUP")
-    assert f"{path}:11: rules[0].intent" in str(caught.value)
+    assert f"{path}:17: rules[0].intent" in str(caught.value)
     assert daemon.intent("/nginx.service").intent_class is IntentClass.BATCH
 
 
@@ -372,7 +380,21 @@ async def test_an_ejection_reaches_observers_and_history(daemon: Daemon) -> None
     (record,) = daemon.pipeline.history(kind=RecordKind.OUTCOME)
     assert "ERROR_STALL" in record.summary
     await asyncio.sleep(0.3)
-    assert len(daemon.rig.machine.loads) == 1  # the planner does not try it again
+    loads = daemon.rig.machine.loads
+    assert len(loads) == len(set(loads))  # the planner tries another, never the same again
+
+
+async def test_after_the_ejection_of_a_chosen_policy_the_last_good_one_stays(
+    daemon: Daemon,
+) -> None:
+    await daemon.active()
+    daemon.rig.manager.set_limits(replace(daemon.rig.limits, canary_s=0.0))
+    await daemon.pipeline.apply("other", actor="uid 0")
+    daemon.rig.machine.end(ExitKind.ERROR, "a fault")
+    await daemon.until(lambda: daemon.pipeline.status().policy == "toy-server")
+    await asyncio.sleep(0.5)
+    status = daemon.pipeline.status()
+    assert (status.policy, status.policy_source) == ("toy-server", "fallback")
 
 
 async def test_kill_and_resume(daemon: Daemon) -> None:

@@ -329,7 +329,9 @@ class Rig:
 
     async def settle(self) -> None:
         """Lets every task that an event started come to its end."""
-        for _ in range(200):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 60
+        while loop.time() < end:
             await asyncio.sleep(0)
             if not self.manager._core._tasks and not self.manager._core.lock.locked():
                 return

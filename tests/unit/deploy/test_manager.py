@@ -107,6 +107,14 @@ async def test_a_load_that_fails_after_the_old_was_detached_is_undone_once(rig: 
     assert state(rig) is DaemonState.ACTIVE
 
 
+async def test_a_wish_that_failed_is_not_remembered(rig: Rig) -> None:
+    await proven(rig, "a")
+    rig.machine.refuse_load = "before"
+    with pytest.raises(SchedulerHostError):
+        await deploy(rig, "b")
+    assert rig.manager.wanted == ("a", "operator")
+
+
 async def test_nothing_is_swapped_without_a_journal(rig: Rig) -> None:
     await proven(rig, "a")
     rig.record.unlink()
