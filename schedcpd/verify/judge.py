@@ -23,7 +23,7 @@ class Limits:
     gap_s: float = 3.0  # a task of usual weight is served within this
     gap_control: float = 4.0  # or within this many times what the control shows
     gap_share: float = 0.6  # but never more than this share of the run
-    light_share: float = 0.9  # nice +19: weight 1 in sched_ext, a hundredth of the usual
+    light_s: float = 20.0  # nice +19: weight 1 in sched_ext, a hundredth of the usual
     stall_s: float = 2.0  # the real-time supervisor itself was late by this
     stall_control: float = 4.0
 
@@ -35,8 +35,8 @@ def control_problem(control: Mapping[str, Any], limits: Limits = LIMITS) -> str:
     """Why the control cannot be compared with, "" when it can."""
     length = control["seconds"] * _S
     for name, worker in control["workers"].items():
-        share = limits.light_share if worker["kind"] == "light" else limits.gap_share
-        if worker["max_gap_ns"] > share * length:
+        light = worker["kind"] == "light"
+        if worker["max_gap_ns"] > (limits.light_s * _S if light else limits.gap_share * length):
             return (
                 f"under the kernel's default, {name} was not served for "
                 f"{worker['max_gap_ns'] / _S:.1f} s: this machine is too busy to judge"
@@ -114,7 +114,7 @@ def allowed_gap(
     """Nanoseconds that this worker may have gone without running."""
     length = run["seconds"] * _S
     if worker["kind"] == "light":
-        allowed = limits.light_share * length
+        allowed = limits.light_s * _S
     else:
         allowed = max(limits.gap_s * _S, limits.gap_control * control["max_gap_ns"])
         allowed = min(allowed, limits.gap_share * length)

@@ -68,8 +68,8 @@ def test_a_good_run_has_no_findings() -> None:
     [
         ("hog0", 2.9, []),
         ("hog0", 3.1, ["behaviour.starved"]),
-        ("nice19", 8.9, []),
-        ("nice19", 9.9, ["behaviour.starved"]),
+        ("nice19", 19.9, []),
+        ("nice19", 20.1, ["behaviour.starved"]),
         ("threads", 3.1, ["behaviour.kthread-starved"]),
         ("churner", 9.9, ["behaviour.starved"]),
     ],
