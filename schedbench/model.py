@@ -2,8 +2,8 @@
 """The benchmark's nouns. Standard library only; every room of schedbench imports them.
 
 A *workload* is what is measured, an *arm* is what runs beside it, a *profile* is the machine, a
-*clock* is how time passes. One fresh boot of one arm with one workload is one *sample*. A plan is the
-list of samples to take; a bundle holds them.
+*clock* is how time passes. One fresh boot of one arm with one workload is one *sample*. A plan is
+the list of samples to take; a bundle holds them.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Size:
 class Part:
     """A part of a workload that runs in a cgroup of its own.
 
-    `intent` is what its operator would declare; arms that are told (a fixed policy) use it, arms that
-    must find out (schedcp with rules, agents) never see it.
+    `intent` is what its operator would declare; arms that are told (a fixed policy) use it, arms
+    that must find out (schedcp with rules, agents) never see it.
     """
 
     name: str

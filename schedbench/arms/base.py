@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of an arm: what runs beside a workload. docs/schedbench/arms.md.
 
-An arm is files that are put into the guest and shell that runs there, so that the same arm works under
-both clocks (a virtual-clock run has no channel into the guest while it lasts). Arms that learn get to
-take training samples first, under a budget that is equal for all of them.
+An arm is files that are put into the guest and shell that runs there, so that the same arm works
+under both clocks (a XX
+get to take training samples first, under a budget that is equal for all of them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Told:
 class ArmScript:
     """What is put into the guest (guest path -> host file) and run there as root.
 
-    `start` runs once after the parts' cgroups exist and before set-up; `$SCHEDBENCH_CGROUP/<part>` are
-    their folders' names by part (symbolic links), `$SCHEDBENCH_DIR` is scratch. It returns when the arm is
-    in place; a non-zero exit is an infrastructure fault of the arm and is said so. `stop` runs after
+    `start` runs once after the parts' cgroups exist and before set-up; `$SCHEDBENCH_CGROUP/<part>`
+    are symbolic links to their folders, `$SCHEDBENCH_DIR` is scratch. It returns when the arm is in
+    place; a non-zero exit is an infrastructure fault of the arm and is said so. `stop` runs after
     the last repeat; what it prints is kept as the arm's log.
     """
 
