@@ -460,6 +460,7 @@ class Pipeline:
     # ------------------------------------------------------------ Control: changing
 
     async def pin(self, target: str, intent: IntentClass, *, actor: str) -> WorkloadView:
+        self._deploy.require_supported()  # a pin that can have no effect is refused, not kept
         profile = self._observation.find(target)
         pins = {**self._pins, profile.cgroup: intent}
         await asyncio.to_thread(self._pin_store.save, pins)
