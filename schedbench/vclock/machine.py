@@ -27,7 +27,7 @@ CMDLINE = (
 # Boot-time kernel threads (crypto self-tests) are done by then.
 SETTLE_S = 2
 INIT = """#!/bin/busybox sh
-export PATH=/bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
