@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the harness printed to repeats, metrics and a judgement. For both clocks.
 
-The markers and their order are those of docs/schedbench/contract.md. The guest is not trusted: a
-workload that prints markers of its own breaks the order, and that is its failure.
+The markers and their order are those of docs/schedbench/contract.md. What scripts print comes
+behind `| `; every other line that is no marker is noise of the machine (a kernel's message).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schedbench.model import Clock, Metric, Repeat, SampleState, Size, Workload
 
-PREFIX = b"SCHEDBENCH "
+PREFIX, PRINTED = b"SCHEDBENCH ", b"| "
 OUTPUT_KEPT = 16_384  # characters of one repeat's output that are recorded: the end of it
 SAID = 300  # characters of output in a reason
 MARKER = re.compile(rb"SCHEDBENCH ([a-z]+) (\{.*\})\s*")
@@ -42,6 +42,7 @@ class MarkerReader:
 
     def __init__(self) -> None:
         self.markers: list[Marker] = []
+        self.noise: list[str] = []  # lines that are neither markers nor what a script printed
         self._pending, self._output = bytearray(), bytearray()
 
     def feed(self, data: bytes, at: float = 0.0) -> list[Marker]:
@@ -52,18 +53,20 @@ class MarkerReader:
             line = bytes(self._pending[: end + 1])
             del self._pending[: end + 1]
             marker = self._marker(line.replace(b"\r", b""), at)
-            if marker is None:
-                self._output += line.replace(b"\r", b"")
-            else:
+            if marker is not None:
                 found.append(marker)
                 self._output.clear()
+            elif line.startswith(PRINTED):
+                self._output += line.removeprefix(PRINTED).replace(b"\r", b"")
+            else:
+                self.noise.append(line.decode("utf-8", "replace").strip())
         self.markers += found
         return found
 
     @property
     def rest(self) -> str:
-        """What came after the last marker."""
-        return bytes(self._output + self._pending).decode("utf-8", "replace")
+        """What scripts printed after the last marker."""
+        return bytes(self._output).decode("utf-8", "replace")
 
     def _marker(self, line: bytes, at: float) -> Marker | None:
         match = MARKER.fullmatch(line) if line.startswith(PREFIX) else None
@@ -81,15 +84,16 @@ class MarkerReader:
 class Reading:
     """What the markers of one sample say. `reason` is empty when `state` is OK.
 
-    `parts`: part to cgroup name. `arm_said`: what the arm's `stop` (or a failed `start`) printed.
+    `arm_said`: what the arm's `stop` (or a failed `start`) printed. `schedulers`: the ops names
+    that were enabled after `start`, set-up and every check, in order, "" for none.
     """
 
     state: SampleState
     reason: str
     repeats: tuple[Repeat, ...] = ()
-    metrics: Mapping[str, float] | None = None
-    parts: Mapping[str, str] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     arm_said: str = ""
+    schedulers: tuple[str, ...] = ()
 
 
 class _BadError(Exception):
@@ -117,50 +121,50 @@ class _Walk:
 
     def end(self) -> None:
         if self._at != len(self._markers):
-            raise _BadError(f"the marker {self._markers[self._at].name!r} comes after 'done'")
+            raise _BadError(f"the marker {self._markers[self._at].name!r} comes after 'finished'")
 
 
 def judge(reader: MarkerReader, workload: Workload, size: Size, clock: Clock) -> Reading:
     """The reading of a harness that ended by itself (not of one that was killed)."""
     walk = _Walk(reader.markers, reader.rest)
     repeats: list[Repeat] = []
-    parts: Mapping[str, str] = {}
     said = ""
     try:
-        parts = _parts(walk.next("start"))
+        _succeeded(walk.next("parts"), "making the cgroups", SampleState.INFRASTRUCTURE)
         arm = walk.next("arm")
-        if arm.data.get("exit") != 0:
-            said = arm.output
-            raise _BadError(
-                f"the arm did not start: exit {arm.data.get('exit')}{_said(said)}",
-                SampleState.INFRASTRUCTURE,
-            )
-        setup = walk.next("setup")
-        if setup.data.get("exit") != 0:
-            raise _BadError(f"setup: exit {setup.data.get('exit')}{_said(setup.output)}")
+        said = arm.output
+        _succeeded(arm, "the arm's start", SampleState.INFRASTRUCTURE)
+        _succeeded(walk.next("setup"), "setup", SampleState.FAILED)
         problems: list[str] = []
-        for number in range(size.repeats):
+        for number in range(1, size.repeats + 1):
             repeat, problem = _repeat(walk, number, workload.metrics, clock)
             repeats.append(repeat)
             problems += [f"repeat {number}: {problem}"] if problem else []
-        stop = walk.next("stop")
-        said = stop.output
-        walk.next("done")
+            if repeat.check_exit_code != 0:
+                break
+        stopped = walk.next("stopped")
+        said = stopped.output
+        walk.next("finished")
         walk.end()
         if problems:
             raise _BadError("; ".join(problems[:3]))
-        if stop.data.get("exit") != 0:
-            raise _BadError(f"the arm did not stop well: exit {stop.data.get('exit')}{_said(said)}")
+        _succeeded(stopped, "the arm's stop", SampleState.FAILED)
     except _BadError as bad:
-        return Reading(bad.state, bad.reason, tuple(repeats), {}, parts, said)
-    return Reading(SampleState.OK, "", tuple(repeats), medians(repeats), parts, said)
+        return Reading(bad.state, bad.reason, tuple(repeats), {}, said, schedulers(reader))
+    return Reading(SampleState.OK, "", tuple(repeats), medians(repeats), said, schedulers(reader))
+
+
+def schedulers(reader: MarkerReader) -> tuple[str, ...]:
+    """The ops names enabled between the arm's start and its stop, as the markers say."""
+    inside = [each for each in reader.markers if each.name in ("arm", "setup", "checked")]
+    return tuple(str(marker.data.get("scheduler", "")) for marker in inside)
 
 
 def repeats_so_far(reader: MarkerReader, workload: Workload, clock: Clock) -> tuple[Repeat, ...]:
     """The repeats that were complete when the harness was killed or its machine died."""
     begins = [n for n, marker in enumerate(reader.markers) if marker.name == "begin"]
     found: list[Repeat] = []
-    for number, at in enumerate(begins):
+    for number, at in enumerate(begins, 1):
         try:
             walk = _Walk(reader.markers[at:], reader.rest)
             found.append(_repeat(walk, number, workload.metrics, clock)[0])
@@ -217,45 +221,44 @@ def _from_json(output: str, key: str) -> object:
     return None
 
 
-def _parts(start: Marker) -> dict[str, str]:
-    parts = start.data.get("parts")
-    if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
-        raise _BadError("the marker 'start' does not name the parts' cgroups")
-    return parts
+def _succeeded(marker: Marker, what: str, otherwise: SampleState) -> None:
+    if marker.data.get("code") != 0:
+        raise _BadError(f"{what}: exit {marker.data.get('code')}{_said(marker.output)}", otherwise)
 
 
 def _repeat(
     walk: _Walk, number: int, metrics: Sequence[Metric], clock: Clock
 ) -> tuple[Repeat, str]:
     """One repeat and what is wrong with it, "" if nothing is."""
-    begin, end, check = walk.next("begin"), walk.next("end"), walk.next("check")
-    if not begin.number("repeat") == end.number("repeat") == check.number("repeat") == number:
+    begin, end, ran = walk.next("begin"), walk.next("end"), walk.next("ran")
+    check = walk.next("checked")
+    if any(each.number("repeat") != number for each in (begin, end, ran, check)):
         raise _BadError(f"the markers of repeat {number} bear other numbers")
-    exits = end.number("exit"), check.number("exit")
+    exits = end.number("code"), check.number("code")
     if exits[0] is None or exits[1] is None:
         raise _BadError(f"the markers of repeat {number} have no exit code")
     elapsed = _elapsed(begin, end, clock)
     values: dict[str, float] = {}
     problem = ""
     if exits[0] != 0:
-        problem = f"run: exit {exits[0]}{_said(end.output)}"
+        problem = f"run: exit {exits[0]}{_said(ran.output)}"
     elif exits[1] != 0:
         problem = f"check: exit {exits[1]}{_said(check.output)}"
     else:
         try:
-            values = {each.name: metric_value(each, end.output, elapsed) for each in metrics}
+            values = {each.name: metric_value(each, ran.output, elapsed) for each in metrics}
         except ValueError as error:
             problem = str(error)
-    kept = end.output[-OUTPUT_KEPT:]
+    kept = ran.output[-OUTPUT_KEPT:]
     return Repeat(values, exits[0], exits[1], elapsed, kept), problem
 
 
 def _elapsed(begin: Marker, end: Marker, clock: Clock) -> float:
     if clock is Clock.WALL:
         return end.at - begin.at
-    first, last = begin.number("ns"), end.number("ns")
+    first, last = end.number("began"), end.number("ns")
     if first is None or last is None:
-        raise _BadError("under the virtual clock, 'begin' and 'end' must have ns")
+        raise _BadError("under the virtual clock, 'end' must have began and ns")
     return (last - first) / 1e9
 
 
