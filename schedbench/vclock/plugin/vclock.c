@@ -40,7 +40,8 @@
  * table is as expected. docs/vclock.md says how a build gets on the list.
  *
  * Arguments: insn-ps=N (default 1000: 1 instruction a nanosecond), quantum-ns=N (default 20000),
- * pause=N (what a PAUSE costs, in instructions; default 300).
+ * pause=N (what a PAUSE costs, in instructions; default 300), limit-ms=N (QEMU exits with 4 at that
+ * virtual time; default none).
  */
 #define _GNU_SOURCE /* dladdr, dl_iterate_phdr */
 #include <dlfcn.h>
@@ -56,11 +57,12 @@
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
-#define MAX_VCPUS 16 /* as many as a scoreboard of QEMU has entries before it moves in memory */
-#define LIMIT	  (1ULL << 62)
-#define NEVER	  INT64_MAX
-#define FAR	  (NEVER / 4 / PS) /* ns, 26 days: nothing waits for a later timer */
-#define PS	  1000LL /* picoseconds in a nanosecond: times here are in ps, QEMU's in ns */
+#define MAX_VCPUS  16 /* as many as a scoreboard of QEMU has entries before it moves in memory */
+#define LIMIT	   (1ULL << 62)
+#define NEVER	   INT64_MAX
+#define FAR	   (NEVER / 4 / PS) /* ns, 26 days: nothing waits for a later timer */
+#define EXIT_LIMIT 4
+#define PS	   1000LL /* picoseconds in a nanosecond: times here are in ps, QEMU's in ns */
 
 /* GNU build ids of qemu-system-x86_64 for which docs/vclock.md records a proof. */
 static const struct {
@@ -121,8 +123,9 @@ static struct qemu_plugin_scoreboard *counts;
 static int n_vcpus, turn = -1;
 static int64_t now, turn_end;
 static int64_t insn_ps = 1000, quantum = 20000 * PS, pause_insns = 300;
-static bool asking;    /* we call cpu_thread_is_idle() ourselves */
-static bool delivered; /* the last turn given came with an interrupt */
+static int64_t limit = NEVER; /* of `now` */
+static bool asking;	      /* we call cpu_thread_is_idle() ourselves */
+static bool delivered;	      /* the last turn given came with an interrupt */
 
 /* Time as the running vCPU sees it; `now` when none has the turn (timers run). */
 static int64_t current_time(void)
@@ -233,6 +236,10 @@ static bool dispatch(void)
 			end = timer;
 		}
 		now = end;
+		if (now >= limit) {
+			fprintf(stderr, "vclock: the limit of virtual time is reached\n");
+			_exit(EXIT_LIMIT);
+		}
 		qemu_clock_run_timers(CLOCK_VIRTUAL);
 	}
 }
@@ -479,8 +486,11 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 			quantum = value * PS;
 		else if ((value = number(argv[i], "pause", 100000)))
 			pause_insns = value;
+		else if ((value = number(argv[i], "limit-ms", 100000000)))
+			limit = value * 1000000 * PS;
 		else
-			return refuse("wrong argument (insn-ps=, quantum-ns=, pause=): ", argv[i]);
+			return refuse("wrong argument (insn-ps=, quantum-ns=, pause=, limit-ms=): ",
+				      argv[i]);
 	}
 	if (check_build(info))
 		return 1;
