@@ -184,4 +184,5 @@ class Suite:
     lambda_: float  # price of budget overuse
     clip: tuple[float, float]  # of each I
     size: SizeClass
-    boots: int
+    boots: int  # fresh boots for each workload and arm: as many seeds
+    extend_to: int = 0  # boots that an unstable workload is extended to; 0: it is not

@@ -74,6 +74,7 @@ if script arm arm-start; then
             (cd "$SCHEDBENCH_DIR" &&
                 mark -run $repeat "$SCHEDBENCH_OUTPUT" /bin/sh -eu "$here/run") || exit 3
             printed "$SCHEDBENCH_OUTPUT"
+            mark ran repeat=$repeat
             script checked check "repeat=$repeat" || break
             repeat=$((repeat + 1))
         done

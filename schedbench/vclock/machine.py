@@ -33,11 +33,27 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t debugfs debug /sys/kernel/debug
+mount -t tmpfs -o mode=1777 tmp /tmp
+mkdir -p /dev/shm /run
+mount -t tmpfs -o mode=1777 shm /dev/shm
+ip link set lo up
 sleep {settle}
 {script}
 echo "{done}"
 poweroff -f
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link in the guest."""
+
+    target: str
+
+
+Files = dict[str, bytes | Link]  # by path in the guest, without a leading slash
 
 
 class Clock(StrEnum):
@@ -81,21 +97,28 @@ class Result:
         return [line for line in text.splitlines() if line and line[0] != "[" and line != DONE]
 
 
-def initramfs(files: dict[str, bytes], script: str) -> bytes:
+def initramfs(files: Files, script: str) -> bytes:
     """The archive: `files` by path, all executable, and an init that runs `script` with busybox."""
     folders = {"dev", "proc", "sys", "tmp", "bin"}
     for name in files:
         parts = name.split("/")[:-1]
         folders |= {"/".join(parts[: n + 1]) for n in range(len(parts))}
+    folders -= files.keys()  # those that are links
     init = INIT.format(settle=SETTLE_S, script=script, done=DONE)
     return archive(
         [
             *(Entry(name, stat.S_IFDIR | 0o755) for name in sorted(folders)),
             Entry("dev/console", stat.S_IFCHR | 0o600, b"5:1"),
-            *(Entry(name, stat.S_IFREG | 0o755, data) for name, data in sorted(files.items())),
+            *(_entry(name, files[name]) for name in sorted(files)),
             Entry("init", stat.S_IFREG | 0o755, init.encode()),
         ]
     )
+
+
+def _entry(name: str, content: bytes | Link) -> Entry:
+    if isinstance(content, Link):
+        return Entry(name, stat.S_IFLNK | 0o777, content.target.encode())
+    return Entry(name, stat.S_IFREG | 0o755, content)
 
 
 def command_line(
@@ -129,7 +152,7 @@ async def run(
     *,
     plugin: Path | None,
     vmlinuz: Path,
-    files: dict[str, bytes],
+    files: Files,
     script: str,
     timeout_s: float,
     binary: Path | None = None,
