@@ -8,6 +8,8 @@
  *     --set NAME=VALUE     a `const volatile` number of the object: decimal, hex, true or false
  *     --intent DIR=CLASS   the cgroup at DIR wants CLASS (latency, interactive, normal, batch,
  *                          background); written before the scheduler starts
+ *     --hint KIND:WHAT=US  a task will use US microseconds of CPU time in its life, if its thread id
+ *                          (pid:N), its command (comm:NAME) or its cgroup (cgroup:DIR) is this one
  *     --ops NAME           refuse an object with other ops
  *     --background DIR     return as soon as the scheduler runs; DIR gets `pid` and `log`
  *   scxload --stop DIR     end the one in the background, print its log and its exit record

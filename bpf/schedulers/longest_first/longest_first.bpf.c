@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * longest_first: a batch ends soon if what takes longest is never left for last.
+ *
+ * A task's expected remaining work comes from a hint (by thread, command or cgroup, written by user
+ * space), else from what earlier tasks of its command used, less what it used itself. Beyond
+ * that nobody knows; then what ran long is expected to run long still, as work with a heavy
+ * tail does. Virtual time moves slower for a task with more work than is typical, by the square of
+ * how much more, so the longest one is hardly ever without a CPU; and a task that has begun
+ * is let run `lead_ms` before it counts, so that equal tasks end one after the other and the long one
+ * among them is found early.
+ *
+ * Nobody starves: a task gets at least 1/`favour_max` of the longest one's rate.
+ *
+ * Suits: builds, tests, transcodes, map-reduce: batches whose end counts.
+ * Bad at: anything that people wait for; fairness between tasks of unlike length is given up.
+ */
+#include "schedcp_compat.bpf.h"
+
+#include "schedcp_account.bpf.h"
+#include "schedcp_hints.bpf.h"
+#include "schedcp_idle.bpf.h"
+#include "schedcp_queues.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* How long a task may run while another one waits. Microseconds. */
+const volatile u32 slice_us = 10000;
+
+/* How far a task that has begun may run ahead of its share. Milliseconds of its own run time. */
+const volatile u32 lead_ms = 300;
+
+/* The most that a long task is favoured over a typical one. */
+const volatile u32 favour_max = 64;
+
+/* Virtual time that a task may save up by sleeping. Microseconds. */
+const volatile u32 sleep_credit_us = 20000;
+
+/* Whether the means of earlier tasks of the same command count. */
+const volatile bool learn = true;
+
+/* What the loader asks of the kernel, where the kernel has it. */
+const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
+				  WANT_ALLOW_QUEUED_WAKEUP;
+
+enum {
+	QUEUE,
+	NR_QUEUES,
+	FAVOUR_ONE = 16,	/* favours are in sixteenths */
+	TYPICAL_LEAST_NS = 1000000,
+};
+
+struct task_ctx {
+	struct account account;
+	struct hint_cache hint;
+	u64 used_ns;  /* in its life, or since its name or hint changed */
+	u64 ahead_ns; /* run, and not charged yet */
+	u64 favour;   /* sixteenths */
+	bool judged;  /* counted in `typical_ns` */
+};
+
+SC_TASK_STORAGE();
+
+static u64 vtime_now;
+static u64 typical_ns = TYPICAL_LEAST_NS; /* the median of what tasks are expected to use */
+
+static u64 slice_ns(void)
+{
+	return slice_us * 1000ULL;
+}
+
+static u64 virtual_us(struct task_ctx *tctx, u32 us)
+{
+	return vtime_charge(us * 1000ULL, tctx->account.share);
+}
+
+/* Moves an estimate of the median a step towards a value. */
+static void judge(u64 work_ns)
+{
+	u64 typical = typical_ns;
+
+	typical = work_ns > typical ? typical + typical / 4 : typical - typical / 4;
+	typical_ns = typical < TYPICAL_LEAST_NS ? TYPICAL_LEAST_NS : typical;
+}
+
+/* What the task still has to do, as far as anybody can tell. Nanoseconds. */
+static u64 expected_ns(struct task_ctx *tctx)
+{
+	u64 work = tctx->hint.work_ns;
+
+	return work > tctx->used_ns ? work - tctx->used_ns : tctx->used_ns;
+}
+
+/* The square of how much longer than typical it is, in sixteenths, within 1 and `favour_max`. */
+static u64 favour_of(struct task_ctx *tctx)
+{
+	u64 ratio = expected_ns(tctx) * FAVOUR_ONE / (typical_ns ?: 1), most = favour_max * FAVOUR_ONE;
+
+	if (ratio <= FAVOUR_ONE)
+		return FAVOUR_ONE;
+	if (ratio >= most)
+		return most;
+	ratio = ratio * ratio / FAVOUR_ONE;
+	return ratio < most ? ratio : most;
+}
+
+/*
+ * Where it stands among those that wait: its virtual time, less a part of the lead for a task that is
+ * favoured, so that a long one does not wait for equals that began before it.
+ */
+static u64 key_of(struct task_ctx *tctx)
+{
+	u64 lead = vtime_charge(lead_ms * 1000000ULL, tctx->account.share);
+
+	return tctx->account.vtime - (lead - lead * FAVOUR_ONE / tctx->favour);
+}
+
+/* Charges what a task ran, beyond what it may run ahead. */
+static void charge(struct task_struct *p, struct task_ctx *tctx, bool preempted)
+{
+	struct account *account = &tctx->account;
+	u64 before = account->vtime, lead = lead_ms * 1000000ULL, ran;
+
+	ran = account_charge(p, account, sc_now(), 1, preempted);
+	tctx->used_ns += ran;
+	tctx->ahead_ns += ran;
+	tctx->favour = favour_of(tctx);
+	if (tctx->ahead_ns <= lead)
+		account->vtime = before;
+	else
+		account->vtime = before + (account->vtime - before) * FAVOUR_ONE / tctx->favour;
+}
+
+static void refresh(struct task_struct *p, struct task_ctx *tctx)
+{
+	intents_refresh(p, &tctx->account.intent, INTENT_NORMAL);
+	if (!hints_refresh(p, &tctx->hint, learn) || !tctx->hint.work_ns)
+		return;
+	if (!tctx->judged)
+		judge(tctx->hint.work_ns);
+	tctx->judged = true;
+	tctx->favour = favour_of(tctx);
+}
+
+/* ------------------------------------------------------------------ ops */
+
+s32 SC_OP(longest_first_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	bool idle = false;
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+
+	if (idle)
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	return cpu;
+}
+
+void SC_OP(longest_first_runnable, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *tctx = task_ctx(p);
+	u64 lead = lead_ms * 1000000ULL;
+	struct account *account;
+
+	if (!tctx)
+		return;
+	account = &tctx->account;
+	account_runnable(p, account, sc_now());
+	/* Sleeping ends the lead: what was run ahead is charged now. */
+	account->vtime += vtime_charge(tctx->ahead_ns < lead ? tctx->ahead_ns : lead, account->share);
+	tctx->ahead_ns = 0;
+	account->vtime = vtime_bound(account->vtime, vtime_now, virtual_us(tctx, sleep_credit_us),
+				     virtual_us(tctx, slice_us));
+}
+
+void SC_OP(longest_first_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx) {
+		sc_error("no context for %s[%d]", p->comm, p->pid);
+		return;
+	}
+	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
+		return;
+	}
+	refresh(p, tctx);
+	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), key_of(tctx), enq_flags);
+	idle_wake(p);
+}
+
+/* The task that ran goes on unless another one stands further back. */
+void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
+{
+	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
+	u64 first = 0;
+
+	if (tctx) {
+		charge(prev, tctx, false);
+		refresh(prev, tctx);
+		if (queues_next(QUEUE, cpu, 0, &first) < 0 ||
+		    !vtime_before(first, key_of(tctx))) {
+			sc_set_slice(prev, slice_ns());
+			return;
+		}
+	}
+	queues_take(QUEUE, cpu, 0);
+}
+
+void SC_OP(longest_first_running, struct task_struct *p)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx)
+		return;
+	account_running(&tctx->account, sc_now());
+	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+}
+
+void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx)
+		return;
+	charge(p, tctx, runnable && p->scx.slice);
+	tctx->account.wait_since = tctx->account.run_at;
+}
+
+s32 SC_OP_SLEEPABLE(longest_first_init_task, struct task_struct *p, struct scx_init_task_args *args)
+{
+	struct task_ctx *tctx = task_ctx_new(p);
+
+	if (!tctx)
+		return -ENOMEM;
+	account_init(&tctx->account, args, vtime_now);
+	tctx->favour = FAVOUR_ONE;
+	return 0;
+}
+
+/* What it used in its life teaches what its kind uses. */
+void SC_OP(longest_first_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx)
+		return;
+	account_recount(&tctx->account, 0);
+	if (args->cancelled || tctx->used_ns < HINTS_LEAST_NS)
+		return;
+	if (!tctx->judged)
+		judge(tctx->used_ns);
+	tctx->hint.comm = hint_comm_of(p);
+	hints_learn(&tctx->hint, tctx->used_ns);
+}
+
+SC_ACCOUNT_OPS(longest_first);
+
+s32 SC_OP_SLEEPABLE(longest_first_init)
+{
+	return topology_init() ?: queues_init(NR_QUEUES);
+}
+
+SEC(".struct_ops.link")
+struct sched_ext_ops longest_first_ops = {
+	.select_cpu = (void *)longest_first_select_cpu,
+	.runnable = (void *)longest_first_runnable,
+	.enqueue = (void *)longest_first_enqueue,
+	.dispatch = (void *)longest_first_dispatch,
+	.running = (void *)longest_first_running,
+	.stopping = (void *)longest_first_stopping,
+	.init_task = (void *)longest_first_init_task,
+	.init = (void *)longest_first_init,
+	SC_ACCOUNT_OPS_FIELDS(longest_first),
+	.timeout_ms = 20000,
+	.name = "schedcp_longest_first",
+};

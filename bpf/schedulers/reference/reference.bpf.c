@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * reference: the smallest correct weighted-fair scheduler, to read first and to start from.
+ *
+ * Every task has a virtual time, which moves the faster the smaller its share is by nice and
+ * cpu.weight. Whoever stands furthest back runs next, for one slice. A task that slept may be at
+ * most `sleep_credit_us` behind the others. There is one queue for each last-level cache.
+ *
+ * Suits: a base for schedulers of one's own; machines where fairness alone matters.
+ * Bad at: latency beside CPU hogs, for a wake-up interrupts nobody.
+ */
+#include "schedcp_compat.bpf.h"
+
+#include "schedcp_account.bpf.h"
+#include "schedcp_idle.bpf.h"
+#include "schedcp_queues.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* How long a task may run while another one waits. Microseconds. */
+const volatile u32 slice_us = 5000;
+
+/* Virtual time that a task may save up by sleeping. Microseconds. */
+const volatile u32 sleep_credit_us = 10000;
+
+/* What the loader asks of the kernel, where the kernel has it. */
+const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
+				  WANT_ALLOW_QUEUED_WAKEUP;
+
+enum { QUEUE, NR_QUEUES };
+
+struct task_ctx {
+	struct account account;
+};
+
+SC_TASK_STORAGE();
+
+static u64 vtime_now; /* where the task stands that was chosen last */
+
+static u64 slice_ns(void)
+{
+	return slice_us * 1000ULL;
+}
+
+/* An idle CPU takes the task at once, past every queue. */
+s32 SC_OP(reference_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	bool idle = false;
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+
+	if (idle)
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	return cpu;
+}
+
+void SC_OP(reference_runnable, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx)
+		return;
+	intents_refresh(p, &tctx->account.intent, INTENT_NORMAL);
+	account_runnable(p, &tctx->account, sc_now());
+}
+
+void SC_OP(reference_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx) {
+		sc_error("no context for %s[%d]", p->comm, p->pid);
+		return;
+	}
+	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
+		return;
+	}
+	tctx->account.vtime = vtime_max(tctx->account.vtime, vtime_now - sleep_credit_us * 1000ULL);
+	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), tctx->account.vtime,
+			enq_flags);
+	idle_wake(p);
+}
+
+/* With no task moved here, the one that ran goes on if it still wants to. */
+void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
+{
+	queues_take(QUEUE, cpu, slice_ns());
+}
+
+void SC_OP(reference_running, struct task_struct *p)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (!tctx)
+		return;
+	account_running(&tctx->account, sc_now());
+	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+}
+
+void SC_OP(reference_stopping, struct task_struct *p, bool runnable)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (tctx)
+		account_stopping(p, &tctx->account, 1, runnable);
+}
+
+s32 SC_OP_SLEEPABLE(reference_init_task, struct task_struct *p, struct scx_init_task_args *args)
+{
+	struct task_ctx *tctx = task_ctx_new(p);
+
+	if (!tctx)
+		return -ENOMEM;
+	account_init(&tctx->account, args, vtime_now);
+	return 0;
+}
+
+SC_ACCOUNT_EXIT_TASK(reference);
+SC_ACCOUNT_OPS(reference);
+
+s32 SC_OP_SLEEPABLE(reference_init)
+{
+	return topology_init() ?: queues_init(NR_QUEUES);
+}
+
+SEC(".struct_ops.link")
+struct sched_ext_ops reference_ops = {
+	.select_cpu = (void *)reference_select_cpu,
+	.runnable = (void *)reference_runnable,
+	.enqueue = (void *)reference_enqueue,
+	.dispatch = (void *)reference_dispatch,
+	.running = (void *)reference_running,
+	.stopping = (void *)reference_stopping,
+	.init_task = (void *)reference_init_task,
+	.init = (void *)reference_init,
+	SC_ACCOUNT_OPS_FIELDS(reference),
+	.timeout_ms = 20000,
+	.name = "schedcp_reference",
+};
