@@ -2,8 +2,9 @@
 /*
  * What every scheduler keeps of a task: whose it is, what it is due, what it got.
  *
- * A scheduler's own struct task_ctx begins with a struct account. Its ops call account_*() at the
- * same-named moments; SC_TASK_STORAGE and SC_ACCOUNT_OPS give it the rest.
+ * A scheduler's own struct task_ctx begins with a struct account. Its ops call account_wake() when a
+ * task wants a CPU, account_charge() and account_stop(); SC_TASK_STORAGE and SC_ACCOUNT_OPS give it
+ * the rest. ops.runnable() and ops.quiescent() are not used: two calls fewer at every wake-up.
  */
 #ifndef SCHEDCP_ACCOUNT_BPF_H
 #define SCHEDCP_ACCOUNT_BPF_H
@@ -20,12 +21,14 @@
 
 struct account {
 	struct intent_cache intent;
-	u64 group;	/* cgroup with the cpu controller */
 	u64 vtime;	/* where it stands */
 	u64 share;	/* of the machine, as of share_at */
 	u64 share_at;
-	u64 run_at;	/* charged until then */
-	u64 wait_since; /* wants a CPU since then */
+	u64 charged;	/* of its run time, as the kernel counts it */
+	u64 wait_since; /* wants a CPU since then, 0: has one */
+	u64 awake_ns;	/* run time since it last slept */
+	u64 burst_ns;	/* usual run time between two sleeps */
+	u32 group;	/* slot in `weights` of its cgroup with the cpu controller */
 	u32 counted;	/* weight with which its group counts it, 0: not runnable */
 };
 
@@ -34,34 +37,42 @@ static inline u32 account_class(struct account *account)
 	return account->intent.class < INTENT_NR_CLASSES ? account->intent.class : INTENT_NORMAL;
 }
 
-/* From ops.runnable(). */
-static inline void account_runnable(struct task_struct *p, struct account *account, u64 now)
+/*
+ * From ops.select_cpu() and ops.enqueue(). True: the task did not want a CPU until now. `fallback` is its
+ * class if no cgroup has an intent.
+ */
+static inline bool account_wake(struct task_struct *p, struct account *account, u32 fallback)
 {
-	weights_count(account->group, account->counted, p->scx.weight);
-	account->counted = p->scx.weight;
-	account->wait_since = now;
-}
-
-/* From ops.running(). */
-static inline void account_running(struct account *account, u64 now)
-{
-	u64 since = account->wait_since;
-
-	account->run_at = now;
-	stats_run(account_class(account), account->intent.owner,
-		  vtime_before(since, now) ? now - since : 0);
+	intents_refresh(p, &account->intent, fallback);
+	if (account->counted)
+		return false;
+	account->counted = p->scx.weight ?: 1;
+	weights_count(account->group, 0, account->counted);
+	account->wait_since = sc_now();
+	account->charged = p->se.sum_exec_runtime;
+	account->awake_ns = 0;
+	return true;
 }
 
 /*
- * Charges a running task until now: statistics and virtual time, the latter `favour` times slower.
- * Returns the nanoseconds it ran since it was charged last.
+ * From ops.dispatch() and ops.stopping(): charges what a task ran since it was charged last, to the
+ * statistics and to its virtual time, to the latter `favour` times less. Returns the nanoseconds.
+ *
+ * The kernel's own count of them is taken, so ops.running() need not note when a run began.
  */
 static inline u64 account_charge(struct task_struct *p, struct account *account, u64 now,
 				 u64 favour, bool preempted)
 {
-	u64 ran = vtime_before(account->run_at, now) ? now - account->run_at : 0;
+	u64 total = p->se.sum_exec_runtime, ran = total - account->charged;
+	u64 since = account->wait_since, began = now - ran;
 
-	account->run_at = now;
+	account->charged = total;
+	account->awake_ns += ran;
+	if (since) {
+		account->wait_since = 0;
+		stats_run(account_class(account), account->intent.owner,
+			  vtime_before(since, began) ? began - since : 0);
+	}
 	if (ran > ACCOUNT_SHARE_NS || now - account->share_at > ACCOUNT_SHARE_NS) {
 		account->share = weights_share(account->group, p->scx.weight);
 		account->share_at = now;
@@ -71,21 +82,40 @@ static inline u64 account_charge(struct task_struct *p, struct account *account,
 	return ran;
 }
 
-/* From ops.stopping(): the last charge of a run; the task waits from here on. */
-static inline u64 account_stopping(struct task_struct *p, struct account *account, u64 favour,
-				   bool runnable)
+/* What it usually runs before it sleeps; one that has run longer is taken for what it shows. */
+static inline u64 account_burst(struct account *account, u64 most)
 {
-	u64 now = sc_now();
+	u64 burst = account->burst_ns > account->awake_ns ? account->burst_ns : account->awake_ns;
 
-	account->wait_since = now;
-	return account_charge(p, account, now, favour, runnable && p->scx.slice);
+	return burst < most ? burst : most;
 }
 
-/* Is not runnable any more, or changes its weight while it is. */
+/* When it is due: where it stands, and what it is going to run. */
+static inline u64 account_deadline(struct account *account, u64 most)
+{
+	return account->vtime + vtime_charge(account_burst(account, most), account->share);
+}
+
+/* Counts with another weight from now on; 0: it does not want a CPU. */
 static inline void account_recount(struct account *account, u32 weight)
 {
 	weights_count(account->group, account->counted, weight);
 	account->counted = weight;
+}
+
+/* From ops.stopping(): the last charge of a run; the task waits from here on, or sleeps. */
+static inline u64 account_stop(struct task_struct *p, struct account *account, u64 favour,
+			       bool runnable)
+{
+	u64 now = sc_now(), ran;
+
+	ran = account_charge(p, account, now, favour, runnable && p->scx.slice);
+	account->wait_since = now;
+	if (!runnable) {
+		account->burst_ns = average(account->burst_ns, account->awake_ns);
+		account_recount(account, 0);
+	}
+	return ran;
 }
 
 static inline void account_move(struct account *account, struct cgroup *to)
@@ -93,7 +123,7 @@ static inline void account_move(struct account *account, struct cgroup *to)
 	u32 counted = account->counted;
 
 	account_recount(account, 0);
-	account->group = sc_cgroup_id(to);
+	account->group = weights_slot(to);
 	account_recount(account, counted);
 }
 
@@ -103,7 +133,7 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 	account->share = SHARE_ONE;
 	account->vtime = vtime;
 	if (bpf_core_field_exists(args->cgroup))
-		account->group = sc_cgroup_id(args->cgroup);
+		account->group = weights_slot(args->cgroup);
 }
 
 /* The storage of the scheduler's struct task_ctx, and task_ctx(p), which is NULL for a strange task. */
@@ -125,7 +155,8 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 
 /* The ops that are alike everywhere: weights of tasks and cgroups, CPUs that come and go, the exit. */
 #define SC_ACCOUNT_OPS(name)                                                                     \
-	void SC_OP(name##_quiescent, struct task_struct *p, u64 deq_flags)                       \
+	/* Left for another scheduling class, or gone. */ \
+	void SC_OP(name##_disable, struct task_struct *p)                     \
 	{                                                                                        \
 		struct task_ctx *tctx = task_ctx(p);                                             \
                                                                                                  \
@@ -142,7 +173,11 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 	s32 SC_OP_SLEEPABLE(name##_cgroup_init, struct cgroup *cgrp,                             \
 			    struct scx_cgroup_init_args *args)                                   \
 	{                                                                                        \
-		return weights_add(cgrp, args->weight);                                          \
+		s32 err = weights_add(cgrp, args->weight);                                       \
+                                                                                                 \
+		if (!err && bpf_core_field_exists(args->sched_idle) && args->sched_idle)         \
+			weights_set_idle(cgrp, true);                                            \
+		return err;                                                                      \
 	}                                                                                        \
 	void SC_OP_SLEEPABLE(name##_cgroup_exit, struct cgroup *cgrp)                            \
 	{                                                                                        \
@@ -160,6 +195,10 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 	{                                                                                        \
 		weights_set(cgrp, weight);                                                       \
 	}                                                                                        \
+	void SC_OP(name##_cgroup_set_idle, struct cgroup *cgrp, bool idle)                       \
+	{                                                                                        \
+		weights_set_idle(cgrp, idle);                                                    \
+	}                                                                                        \
 	void SC_OP(name##_cpu_online, s32 cpu)                                                   \
 	{                                                                                        \
 		topology_place(cpu);                                                             \
@@ -172,24 +211,14 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 		exit_record_fill(ei);                                                            \
 	}
 
-/* The op of a scheduler that has nothing else to do when a task ends. */
-#define SC_ACCOUNT_EXIT_TASK(name) \
-	void SC_OP(name##_exit_task, struct task_struct *p, struct scx_exit_task_args *args) \
-	{ \
-		struct task_ctx *tctx = task_ctx(p); \
- \
-		if (tctx) \
-			account_recount(&tctx->account, 0); \
-	}
-
 #define SC_ACCOUNT_OPS_FIELDS(sched)                           \
-	.quiescent = (void *)sched##_quiescent,                \
+	.disable = (void *)sched##_disable,                \
 	.set_weight = (void *)sched##_set_weight,              \
-	.exit_task = (void *)sched##_exit_task,                \
 	.cgroup_init = (void *)sched##_cgroup_init,            \
 	.cgroup_exit = (void *)sched##_cgroup_exit,            \
 	.cgroup_move = (void *)sched##_cgroup_move,            \
 	.cgroup_set_weight = (void *)sched##_cgroup_set_weight, \
+	.cgroup_set_idle = (void *)sched##_cgroup_set_idle,    \
 	.cpu_online = (void *)sched##_cpu_online,              \
 	.cpu_offline = (void *)sched##_cpu_offline,            \
 	.exit = (void *)sched##_exit

@@ -41,6 +41,7 @@
 #define SC_ENUM(type, name)	       bpf_core_enum_value(enum type, name)
 #define SC_KICK_IDLE		       SC_ENUM(scx_kick_flags, SCX_KICK_IDLE)
 #define SC_KICK_PREEMPT		       SC_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
+#define SC_WAKE_SYNC		       SC_ENUM(scx_wake_flags, SCX_WAKE_SYNC)
 #define SC_ENQ_WAKEUP		       SC_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
 #define SC_ENQ_PREEMPT		       SC_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
 #define SC_TASK_QUEUED		       SC_ENUM(scx_ent_flags, SCX_TASK_QUEUED)

@@ -14,31 +14,24 @@ static inline bool is_percpu_kthread(struct task_struct *p)
 	return p->flags & PF_KTHREAD && p->nr_cpus_allowed == 1;
 }
 
-/*
- * After a task was queued: wakes an idle CPU where it may run, its last one if that is idle. Without
- * this a task queued in the instant in which a CPU went idle waits for that CPU's next interrupt.
- */
-static inline bool idle_wake(struct task_struct *p)
+/* An idle CPU where a queued task may run, its last one if that is idle; its idle mark is taken. -1: none. */
+static inline s32 idle_find(struct task_struct *p)
 {
 	s32 cpu = scx_bpf_task_cpu(p);
 
-	if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr) || !scx_bpf_test_and_clear_cpu_idle(cpu))
-		cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (cpu < 0)
-		return false;
-	scx_bpf_kick_cpu(cpu, SC_KICK_IDLE);
-	return true;
+	if (bpf_cpumask_test_cpu(cpu, p->cpus_ptr) && scx_bpf_test_and_clear_cpu_idle(cpu))
+		return cpu;
+	return scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 }
 
-/* From ops.tick() while tasks wait: wakes an idle CPU that nobody saw. */
-static inline void idle_wake_any(void)
+/* Any idle CPU, -1: none. */
+static inline s32 idle_any(void)
 {
 	const struct cpumask *idle = scx_bpf_get_idle_cpumask();
 	u32 cpu = bpf_cpumask_first(idle);
 
 	scx_bpf_put_idle_cpumask(idle);
-	if (cpu < scx_bpf_nr_cpu_ids())
-		scx_bpf_kick_cpu(cpu, SC_KICK_IDLE);
+	return cpu < scx_bpf_nr_cpu_ids() ? (s32)cpu : -1;
 }
 
 #endif

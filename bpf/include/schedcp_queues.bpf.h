@@ -11,6 +11,7 @@
 #define SCHEDCP_QUEUES_BPF_H
 
 #include "schedcp_compat.bpf.h"
+#include "schedcp_idle.bpf.h"
 #include "schedcp_topology.bpf.h"
 #include "schedcp_vtime.bpf.h"
 
@@ -79,11 +80,103 @@ static inline s32 queues_init(u32 kinds)
 	return 0;
 }
 
+/*
+ * How far virtual time moves while `us` pass, when everybody is served: a task that is due a share
+ * of the machine uses that share of every CPU's time.
+ */
+static inline u64 queues_lag(u32 us)
+{
+	return us * 1000ULL * nr_cpus;
+}
+
+/*
+ * Looking into a queue means finding it by its number, which costs as much as a good part of a switch.
+ * So every CPU remembers how many tasks had ever been queued when it last found nothing; until there
+ * are more, it need not look. A task is counted an instant before it is in its queue; a CPU that looks
+ * in that instant is told to look again: by queues_wake(), or by the queueing CPU's own next look.
+ */
+struct queues_look {
+	u64 found_none_at;
+	bool again;
+} __attribute__((aligned(64)));
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TOPOLOGY_MAX_CPUS);
+	__type(key, u32);
+	__type(value, struct queues_look);
+} queues_looks SEC(".maps");
+
+static u64 nr_queued = 1; /* tasks, ever */
+
+static inline struct queues_look *queues_look(s32 cpu)
+{
+	u32 key = cpu;
+
+	return bpf_map_lookup_elem(&queues_looks, &key);
+}
+
+/* From ops.enqueue(). */
+static inline void queues_put(struct task_struct *p, u32 kind, u64 slice, u64 vtime, u64 enq_flags)
+{
+	__sync_fetch_and_add(&nr_queued, 1);
+	sc_insert_vtime(p, queue_at(kind, scx_bpf_task_cpu(p)), slice, vtime, enq_flags);
+}
+
+/* Has a CPU look for a task that was queued. */
+static inline void queues_kick(s32 cpu)
+{
+	struct queues_look *look = queues_look(cpu);
+
+	if (look)
+		look->again = true;
+	scx_bpf_kick_cpu(cpu, SC_KICK_IDLE);
+}
+
+/*
+ * After queues_put(): wakes an idle CPU where the task may run. Without this a task queued in the
+ * instant in which a CPU went idle waits for that CPU's next interrupt. True: one was woken.
+ */
+static inline bool queues_wake(struct task_struct *p)
+{
+	s32 cpu = idle_find(p);
+
+	if (cpu < 0)
+		return false;
+	queues_kick(cpu);
+	return true;
+}
+
+/* From ops.dispatch(): whether `cpu` knows that nothing waits. *asked is for queues_found_none(). */
+static inline bool queues_quiet(s32 cpu, u64 *asked)
+{
+	struct queues_look *look = queues_look(cpu);
+
+	*asked = *(volatile u64 *)&nr_queued;
+	if (!look || look->again) {
+		if (look)
+			look->again = false;
+		return false;
+	}
+	return look->found_none_at == *asked;
+}
+
+/* `cpu` looked into every queue after it asked, and nothing was there. */
+static inline void queues_found_none(s32 cpu, u64 asked)
+{
+	struct queues_look *look = queues_look(cpu);
+
+	if (look)
+		look->found_none_at = asked;
+}
+
 /* Whether a task of this kind waits anywhere. */
 static inline bool queues_waiting(u32 kind)
 {
 	u32 place;
 
+	if (nr_places() == 1) /* most machines; and it is asked often */
+		return scx_bpf_dsq_nr_queued(queue_id(kind, 0)) > 0;
 	bpf_for(place, 0, nr_places()) {
 		if (scx_bpf_dsq_nr_queued(queue_id(kind, place)) > 0)
 			return true;
@@ -132,11 +225,13 @@ static __noinline bool queues_take(u32 kind, s32 cpu, u64 slack)
 	u64 first = 0;
 	s64 next;
 
-	if (nr > 1) {
-		next = queues_next(kind, cpu, slack, &first);
-		if (next >= 0 && sc_move_to_local(queue_id(kind, next)))
-			return true;
-	}
+	if (nr == 1)
+		return sc_move_to_local(queue_id(kind, 0));
+	next = queues_next(kind, cpu, slack, &first);
+	if (next < 0 && nr <= QUEUES_SCAN)
+		return false;
+	if (next >= 0 && sc_move_to_local(queue_id(kind, next)))
+		return true;
 	bpf_for(i, 0, nr) {
 		if (sc_move_to_local(queue_id(kind, (mine + i) % nr)))
 			return true;

@@ -7,6 +7,8 @@
 #define SHARE_ONE (1ULL << 20)
 #define SHARE_MIN (1ULL << 4)
 
+#define VTIME_FAR (1ULL << 62) /* added to a time: after every other one */
+
 static inline bool vtime_before(u64 a, u64 b)
 {
 	return (s64)(a - b) < 0;

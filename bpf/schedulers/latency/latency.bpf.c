@@ -15,7 +15,6 @@
 #include "schedcp_compat.bpf.h"
 
 #include "schedcp_account.bpf.h"
-#include "schedcp_idle.bpf.h"
 #include "schedcp_preempt.bpf.h"
 #include "schedcp_queues.bpf.h"
 
@@ -44,8 +43,7 @@ enum { QUEUE, NR_QUEUES };
 
 struct task_ctx {
 	struct account account;
-	u64 burst_ns;	/* usual run time between two sleeps */
-	u64 awake_ns;	/* run time since the last sleep */
+	bool synced; /* woken by a task that says it will sleep: its CPU is free soon */
 };
 
 SC_TASK_STORAGE();
@@ -76,57 +74,41 @@ static u64 virtual_us(struct task_ctx *tctx, u32 us)
 	return vtime_charge(us * 1000ULL, tctx->account.share);
 }
 
-/* A task that has run longer than usual is taken for what it shows itself to be. */
-static u64 burst_ns(struct task_ctx *tctx)
-{
-	u64 burst = tctx->burst_ns > tctx->awake_ns ? tctx->burst_ns : tctx->awake_ns;
-
-	return burst < slice_ns() ? burst : slice_ns();
-}
-
-static u64 deadline(struct task_ctx *tctx)
-{
-	return tctx->account.vtime + vtime_charge(burst_ns(tctx), tctx->account.share);
-}
-
 /* A brief one that began is not interrupted: it will be gone sooner than a switch would pay. */
 static void now_runs(struct task_ctx *tctx, s32 cpu)
 {
 	struct running *on = running_on(cpu);
 
 	if (on)
-		running_set(on, 0, deadline(tctx), burst_ns(tctx) < brief_us * 1000ULL);
+		running_set(on, 0, account_deadline(&tctx->account, slice_ns()),
+			    account_burst(&tctx->account, slice_ns()) < brief_us * 1000ULL);
 }
 
-static void charge(struct task_struct *p, struct task_ctx *tctx, bool preempted)
+/* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
+static void wake(struct task_struct *p, struct task_ctx *tctx)
 {
-	tctx->awake_ns += account_charge(p, &tctx->account, sc_now(), 1, preempted);
+	struct account *account = &tctx->account;
+
+	if (account_wake(p, account, INTENT_NORMAL))
+		account->vtime = vtime_max(account->vtime,
+					   vtime_now - virtual_us(tctx, sleep_credit_us));
 }
 
 /* ------------------------------------------------------------------ ops */
 
 s32 SC_OP(latency_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
+	struct task_ctx *tctx = task_ctx(p);
 	bool idle = false;
 	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 
-	if (idle)
+	if (tctx)
+		tctx->synced = wake_flags & SC_WAKE_SYNC;
+	if (idle && tctx) {
+		wake(p, tctx);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	}
 	return cpu;
-}
-
-void SC_OP(latency_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *tctx = task_ctx(p);
-	struct account *account;
-
-	if (!tctx)
-		return;
-	account = &tctx->account;
-	intents_refresh(p, &account->intent, INTENT_NORMAL);
-	account_runnable(p, account, sc_now());
-	account->vtime = vtime_max(account->vtime, vtime_now - virtual_us(tctx, sleep_credit_us));
-	tctx->awake_ns = 0;
 }
 
 void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
@@ -138,13 +120,14 @@ void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
+	wake(p, tctx);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	due = deadline(tctx);
-	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), due, enq_flags);
-	if (!idle_wake(p) && preempt && enq_flags & SC_ENQ_WAKEUP)
+	due = account_deadline(&tctx->account, slice_ns());
+	queues_put(p, QUEUE, slice_ns(), due, enq_flags);
+	if (!queues_wake(p) && preempt && !tctx->synced && enq_flags & SC_ENQ_WAKEUP)
 		preempt_for(p, 0, due + virtual_us(tctx, preempt_margin_us));
 }
 
@@ -152,17 +135,23 @@ void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
 void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0;
+	u64 first = 0, due, asked;
+	bool quiet = queues_quiet(cpu, &asked);
 
+	if (quiet && !tctx)
+		return;
 	if (tctx) {
-		charge(prev, tctx, false);
-		if (queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, deadline(tctx))) {
+		account_charge(prev, &tctx->account, sc_now(), 1, false);
+		due = account_deadline(&tctx->account, slice_ns());
+		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 ||
+		    !vtime_before(first, due)) {
 			now_runs(tctx, cpu);
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
 	}
-	queues_take(QUEUE, cpu, 0);
+	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
+		queues_found_none(cpu, asked);
 }
 
 void SC_OP(latency_running, struct task_struct *p)
@@ -171,7 +160,6 @@ void SC_OP(latency_running, struct task_struct *p)
 
 	if (!tctx)
 		return;
-	account_running(&tctx->account, sc_now());
 	now_runs(tctx, scx_bpf_task_cpu(p));
 	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
 }
@@ -183,10 +171,7 @@ void SC_OP(latency_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx || !on)
 		return;
-	charge(p, tctx, runnable && p->scx.slice);
-	tctx->account.wait_since = tctx->account.run_at;
-	if (!runnable)
-		tctx->burst_ns = average(tctx->burst_ns, tctx->awake_ns);
+	account_stop(p, &tctx->account, 1, runnable);
 	running_clear(on);
 }
 
@@ -197,11 +182,9 @@ s32 SC_OP_SLEEPABLE(latency_init_task, struct task_struct *p, struct scx_init_ta
 	if (!tctx)
 		return -ENOMEM;
 	account_init(&tctx->account, args, vtime_now);
-	tctx->burst_ns = slice_ns();
 	return 0;
 }
 
-SC_ACCOUNT_EXIT_TASK(latency);
 SC_ACCOUNT_OPS(latency);
 
 s32 SC_OP_SLEEPABLE(latency_init)
@@ -220,7 +203,6 @@ s32 SC_OP_SLEEPABLE(latency_init)
 SEC(".struct_ops.link")
 struct sched_ext_ops latency_ops = {
 	.select_cpu = (void *)latency_select_cpu,
-	.runnable = (void *)latency_runnable,
 	.enqueue = (void *)latency_enqueue,
 	.dispatch = (void *)latency_dispatch,
 	.running = (void *)latency_running,

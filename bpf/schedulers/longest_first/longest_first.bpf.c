@@ -19,7 +19,6 @@
 
 #include "schedcp_account.bpf.h"
 #include "schedcp_hints.bpf.h"
-#include "schedcp_idle.bpf.h"
 #include "schedcp_queues.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -31,7 +30,7 @@ const volatile u32 slice_us = 10000;
 const volatile u32 lead_ms = 300;
 
 /* The most that a long task is favoured over a typical one. */
-const volatile u32 favour_max = 64;
+const volatile u32 favour_max = 32;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
 const volatile u32 sleep_credit_us = 20000;
@@ -105,35 +104,46 @@ static u64 favour_of(struct task_ctx *tctx)
 }
 
 /*
- * Where it stands among those that wait: its virtual time, less a part of the lead for a task that is
- * favoured, so that a long one does not wait for equals that began before it.
+ * Where it stands among those that wait: its virtual time, less up to two slices: one for a task that
+ * has begun, so that it ends before its equals begin; a part of one for a favoured task, so that
+ * a long one does not wait for equals that began before it.
  */
 static u64 key_of(struct task_ctx *tctx)
 {
-	u64 lead = vtime_charge(lead_ms * 1000000ULL, tctx->account.share);
+	u64 slice = vtime_charge(slice_ns(), tctx->account.share);
+	u64 begun = tctx->ahead_ns && tctx->ahead_ns <= lead_ms * 1000000ULL ? slice : 0;
 
-	return tctx->account.vtime - (lead - lead * FAVOUR_ONE / tctx->favour);
+	return tctx->account.vtime - begun - (slice - slice * FAVOUR_ONE / tctx->favour);
 }
 
-/* Charges what a task ran, beyond what it may run ahead. */
-static void charge(struct task_struct *p, struct task_ctx *tctx, bool preempted)
+/* A task was charged `ran` from where it stood: undone as far as it may run ahead, or is favoured. */
+static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 {
 	struct account *account = &tctx->account;
-	u64 before = account->vtime, lead = lead_ms * 1000000ULL, ran;
 
-	ran = account_charge(p, account, sc_now(), 1, preempted);
+	vtime_now = vtime_max(vtime_now, stood);
 	tctx->used_ns += ran;
 	tctx->ahead_ns += ran;
 	tctx->favour = favour_of(tctx);
-	if (tctx->ahead_ns <= lead)
-		account->vtime = before;
+	if (tctx->ahead_ns <= lead_ms * 1000000ULL)
+		account->vtime = stood;
 	else
-		account->vtime = before + (account->vtime - before) * FAVOUR_ONE / tctx->favour;
+		account->vtime = stood + (account->vtime - stood) * FAVOUR_ONE / tctx->favour;
 }
 
-static void refresh(struct task_struct *p, struct task_ctx *tctx)
+/* A task wants a CPU: it is counted; what it ran ahead is charged, what it saved is bounded. */
+static void wake(struct task_struct *p, struct task_ctx *tctx)
 {
-	intents_refresh(p, &tctx->account.intent, INTENT_NORMAL);
+	struct account *account = &tctx->account;
+	u64 ahead = lead_ms * 1000000ULL;
+
+	if (account_wake(p, account, INTENT_NORMAL)) {
+		ahead = tctx->ahead_ns < ahead ? tctx->ahead_ns : ahead;
+		tctx->ahead_ns = 0;
+		account->vtime = vtime_bound(account->vtime + vtime_charge(ahead, account->share),
+					     vtime_now, virtual_us(tctx, sleep_credit_us),
+					     virtual_us(tctx, slice_us));
+	}
 	if (!hints_refresh(p, &tctx->hint, learn) || !tctx->hint.work_ns)
 		return;
 	if (!tctx->judged)
@@ -146,29 +156,15 @@ static void refresh(struct task_struct *p, struct task_ctx *tctx)
 
 s32 SC_OP(longest_first_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
+	struct task_ctx *tctx = task_ctx(p);
 	bool idle = false;
 	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 
-	if (idle)
+	if (idle && tctx) {
+		wake(p, tctx);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	}
 	return cpu;
-}
-
-void SC_OP(longest_first_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *tctx = task_ctx(p);
-	u64 lead = lead_ms * 1000000ULL;
-	struct account *account;
-
-	if (!tctx)
-		return;
-	account = &tctx->account;
-	account_runnable(p, account, sc_now());
-	/* Sleeping ends the lead: what was run ahead is charged now. */
-	account->vtime += vtime_charge(tctx->ahead_ns < lead ? tctx->ahead_ns : lead, account->share);
-	tctx->ahead_ns = 0;
-	account->vtime = vtime_bound(account->vtime, vtime_now, virtual_us(tctx, sleep_credit_us),
-				     virtual_us(tctx, slice_us));
 }
 
 void SC_OP(longest_first_enqueue, struct task_struct *p, u64 enq_flags)
@@ -179,51 +175,49 @@ void SC_OP(longest_first_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
+	wake(p, tctx);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	refresh(p, tctx);
-	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), key_of(tctx), enq_flags);
-	idle_wake(p);
+	queues_put(p, QUEUE, slice_ns(), key_of(tctx), enq_flags);
+	queues_wake(p);
 }
 
 /* The task that ran goes on unless another one stands further back. */
 void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0;
+	u64 first = 0, stood, ran, asked;
+	bool quiet = queues_quiet(cpu, &asked);
 
+	if (quiet && !tctx)
+		return;
 	if (tctx) {
-		charge(prev, tctx, false);
-		refresh(prev, tctx);
-		if (queues_next(QUEUE, cpu, 0, &first) < 0 ||
+		stood = tctx->account.vtime;
+		ran = account_charge(prev, &tctx->account, sc_now(), 1, false);
+		favour(tctx, stood, ran);
+		wake(prev, tctx);
+		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 ||
 		    !vtime_before(first, key_of(tctx))) {
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
 	}
-	queues_take(QUEUE, cpu, 0);
-}
-
-void SC_OP(longest_first_running, struct task_struct *p)
-{
-	struct task_ctx *tctx = task_ctx(p);
-
-	if (!tctx)
-		return;
-	account_running(&tctx->account, sc_now());
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
+		queues_found_none(cpu, asked);
 }
 
 void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_ctx *tctx = task_ctx(p);
+	u64 stood, ran;
 
 	if (!tctx)
 		return;
-	charge(p, tctx, runnable && p->scx.slice);
-	tctx->account.wait_since = tctx->account.run_at;
+	stood = tctx->account.vtime;
+	ran = account_stop(p, &tctx->account, 1, runnable);
+	favour(tctx, stood, ran);
 }
 
 s32 SC_OP_SLEEPABLE(longest_first_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -263,12 +257,11 @@ s32 SC_OP_SLEEPABLE(longest_first_init)
 SEC(".struct_ops.link")
 struct sched_ext_ops longest_first_ops = {
 	.select_cpu = (void *)longest_first_select_cpu,
-	.runnable = (void *)longest_first_runnable,
 	.enqueue = (void *)longest_first_enqueue,
 	.dispatch = (void *)longest_first_dispatch,
-	.running = (void *)longest_first_running,
 	.stopping = (void *)longest_first_stopping,
 	.init_task = (void *)longest_first_init_task,
+	.exit_task = (void *)longest_first_exit_task,
 	.init = (void *)longest_first_init,
 	SC_ACCOUNT_OPS_FIELDS(longest_first),
 	.timeout_ms = 20000,

@@ -49,12 +49,14 @@ enum { QUEUE, NR_QUEUES, MAX_CPUS = TOPOLOGY_MAX_CPUS };
 
 struct task_ctx {
 	struct account account;
+	u64 run_at;
 };
 
 SC_TASK_STORAGE();
 
 static u64 vtime_now;
 static u32 active = 1;		/* CPUs that work */
+static u32 nr_ordered;
 static u64 window_at, busy_ns;	/* the window's start, and what was run in it */
 static u32 turn_of[MAX_CPUS];	/* the CPU's place in the order in which they are taken */
 static u32 cpu_at[MAX_CPUS];	/* the other way round */
@@ -134,29 +136,27 @@ static bool may_run_on_active(struct task_struct *p)
 	return false;
 }
 
+/* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
+static void wake(struct task_struct *p, struct account *account)
+{
+	u64 credit = vtime_charge(sleep_credit_us * 1000ULL, account->share);
+
+	if (account_wake(p, account, INTENT_NORMAL))
+		account->vtime = vtime_max(account->vtime, vtime_now - credit);
+}
+
 /* ------------------------------------------------------------------ ops */
 
 s32 SC_OP(powersave_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
+	struct task_ctx *tctx = task_ctx(p);
 	s32 cpu = idle_active(p, prev_cpu);
 
-	if (cpu < 0)
+	if (cpu < 0 || !tctx)
 		return prev_cpu;
+	wake(p, &tctx->account);
 	sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	return cpu;
-}
-
-void SC_OP(powersave_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *tctx = task_ctx(p);
-	struct account *account;
-
-	if (!tctx)
-		return;
-	account = &tctx->account;
-	intents_refresh(p, &account->intent, INTENT_NORMAL);
-	account_runnable(p, account, sc_now());
-	account->vtime = vtime_max(account->vtime, vtime_now - sleep_credit_us * 1000ULL);
 }
 
 void SC_OP(powersave_enqueue, struct task_struct *p, u64 enq_flags)
@@ -168,12 +168,12 @@ void SC_OP(powersave_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
+	wake(p, &tctx->account);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), tctx->account.vtime,
-			enq_flags);
+	queues_put(p, QUEUE, slice_ns(), tctx->account.vtime, enq_flags);
 	cpu = idle_active(p, scx_bpf_task_cpu(p));
 	if (cpu < 0 && !may_run_on_active(p)) {
 		cpu = bpf_cpumask_first(p->cpus_ptr);
@@ -195,7 +195,7 @@ void SC_OP(powersave_dispatch, s32 cpu, struct task_struct *prev)
 		if (scx_bpf_dsq_nr_queued(queue_at(QUEUE, cpu)) <= 1)
 			*ask = false;
 	}
-	queues_take(QUEUE, cpu, slice_ns());
+	queues_take(QUEUE, cpu, queues_lag(slice_us));
 }
 
 void SC_OP(powersave_running, struct task_struct *p)
@@ -208,7 +208,7 @@ void SC_OP(powersave_running, struct task_struct *p)
 	if (now - tctx->account.wait_since > spread_wait_us * 1000ULL &&
 	    vtime_before(tctx->account.wait_since, now) && queues_waiting(QUEUE))
 		spread();
-	account_running(&tctx->account, now);
+	tctx->run_at = now;
 	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
 }
 
@@ -220,7 +220,7 @@ void SC_OP(powersave_tick, struct task_struct *p)
 	if (!tctx)
 		return;
 	think_over(sc_now());
-	if (sc_now() - tctx->account.run_at > spread_wait_us * 1000ULL && queues_waiting(QUEUE))
+	if (sc_now() - tctx->run_at > spread_wait_us * 1000ULL && queues_waiting(QUEUE))
 		spread();
 }
 
@@ -228,8 +228,12 @@ void SC_OP(powersave_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_ctx *tctx = task_ctx(p);
 
-	if (tctx)
-		__sync_fetch_and_add(&busy_ns, account_stopping(p, &tctx->account, 1, runnable));
+	u64 ran;
+
+	if (!tctx)
+		return;
+	ran = account_stop(p, &tctx->account, 1, runnable);
+	__sync_fetch_and_add(&busy_ns, ran);
 }
 
 s32 SC_OP_SLEEPABLE(powersave_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -242,29 +246,30 @@ s32 SC_OP_SLEEPABLE(powersave_init_task, struct task_struct *p, struct scx_init_
 	return 0;
 }
 
-SC_ACCOUNT_EXIT_TASK(powersave);
 SC_ACCOUNT_OPS(powersave);
 
 /* The order: CPUs of one cache after the other. */
-static void order_cpus(void)
+static __noinline int order_cpus(u32 llc)
 {
-	u32 llc, cpu, turn = 0;
+	u32 cpu;
 
-	bpf_for(llc, 0, nr_llcs) {
-		bpf_for(cpu, 0, nr_cpus) {
-			if (cpu_llc(cpu) != llc)
-				continue;
-			turn_of[SC_INDEX(cpu, MAX_CPUS)] = turn;
-			cpu_at[SC_INDEX(turn++, MAX_CPUS)] = cpu;
-		}
+	bpf_for(cpu, 0, nr_cpus) {
+		if (cpu_llc(cpu) != llc)
+			continue;
+		turn_of[SC_INDEX(cpu, MAX_CPUS)] = nr_ordered;
+		cpu_at[SC_INDEX(nr_ordered, MAX_CPUS)] = cpu;
+		nr_ordered++;
 	}
+	return 0;
 }
 
 s32 SC_OP_SLEEPABLE(powersave_init)
 {
 	s32 err = topology_init() ?: queues_init(NR_QUEUES);
+	u32 llc;
 
-	order_cpus();
+	bpf_for(llc, 0, nr_llcs)
+		order_cpus(llc);
 	set_active(nr_cpus); /* until the load is known */
 	window_at = sc_now();
 	return err;
@@ -273,7 +278,6 @@ s32 SC_OP_SLEEPABLE(powersave_init)
 SEC(".struct_ops.link")
 struct sched_ext_ops powersave_ops = {
 	.select_cpu = (void *)powersave_select_cpu,
-	.runnable = (void *)powersave_runnable,
 	.enqueue = (void *)powersave_enqueue,
 	.dispatch = (void *)powersave_dispatch,
 	.running = (void *)powersave_running,

@@ -12,7 +12,6 @@
 #include "schedcp_compat.bpf.h"
 
 #include "schedcp_account.bpf.h"
-#include "schedcp_idle.bpf.h"
 #include "schedcp_queues.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -42,25 +41,27 @@ static u64 slice_ns(void)
 	return slice_us * 1000ULL;
 }
 
+/* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
+static void wake(struct task_struct *p, struct account *account)
+{
+	u64 credit = vtime_charge(sleep_credit_us * 1000ULL, account->share);
+
+	if (account_wake(p, account, INTENT_NORMAL))
+		account->vtime = vtime_max(account->vtime, vtime_now - credit);
+}
+
 /* An idle CPU takes the task at once, past every queue. */
 s32 SC_OP(reference_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
+	struct task_ctx *tctx = task_ctx(p);
 	bool idle = false;
 	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 
-	if (idle)
+	if (idle && tctx) {
+		wake(p, &tctx->account);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	}
 	return cpu;
-}
-
-void SC_OP(reference_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *tctx = task_ctx(p);
-
-	if (!tctx)
-		return;
-	intents_refresh(p, &tctx->account.intent, INTENT_NORMAL);
-	account_runnable(p, &tctx->account, sc_now());
 }
 
 void SC_OP(reference_enqueue, struct task_struct *p, u64 enq_flags)
@@ -71,38 +72,33 @@ void SC_OP(reference_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
+	wake(p, &tctx->account);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	tctx->account.vtime = vtime_max(tctx->account.vtime, vtime_now - sleep_credit_us * 1000ULL);
-	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), tctx->account.vtime,
-			enq_flags);
-	idle_wake(p);
+	queues_put(p, QUEUE, slice_ns(), tctx->account.vtime, enq_flags);
+	queues_wake(p);
 }
 
 /* With no task moved here, the one that ran goes on if it still wants to. */
 void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
 {
-	queues_take(QUEUE, cpu, slice_ns());
-}
+	u64 asked;
 
-void SC_OP(reference_running, struct task_struct *p)
-{
-	struct task_ctx *tctx = task_ctx(p);
-
-	if (!tctx)
-		return;
-	account_running(&tctx->account, sc_now());
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	if (!queues_quiet(cpu, &asked) && !queues_take(QUEUE, cpu, queues_lag(slice_us)) &&
+	    !queues_waiting(QUEUE))
+		queues_found_none(cpu, asked);
 }
 
 void SC_OP(reference_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_ctx *tctx = task_ctx(p);
 
-	if (tctx)
-		account_stopping(p, &tctx->account, 1, runnable);
+	if (!tctx)
+		return;
+	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	account_stop(p, &tctx->account, 1, runnable);
 }
 
 s32 SC_OP_SLEEPABLE(reference_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -115,7 +111,6 @@ s32 SC_OP_SLEEPABLE(reference_init_task, struct task_struct *p, struct scx_init_
 	return 0;
 }
 
-SC_ACCOUNT_EXIT_TASK(reference);
 SC_ACCOUNT_OPS(reference);
 
 s32 SC_OP_SLEEPABLE(reference_init)
@@ -126,10 +121,8 @@ s32 SC_OP_SLEEPABLE(reference_init)
 SEC(".struct_ops.link")
 struct sched_ext_ops reference_ops = {
 	.select_cpu = (void *)reference_select_cpu,
-	.runnable = (void *)reference_runnable,
 	.enqueue = (void *)reference_enqueue,
 	.dispatch = (void *)reference_dispatch,
-	.running = (void *)reference_running,
 	.stopping = (void *)reference_stopping,
 	.init_task = (void *)reference_init_task,
 	.init = (void *)reference_init,

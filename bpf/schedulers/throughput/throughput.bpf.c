@@ -15,7 +15,6 @@
 
 #define QUEUES_BY_CPU
 #include "schedcp_account.bpf.h"
-#include "schedcp_idle.bpf.h"
 #include "schedcp_queues.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -24,7 +23,7 @@ char _license[] SEC("license") = "GPL";
 const volatile u32 slice_us = 20000;
 
 /* A task that waits elsewhere is fetched when it stands further back by as much. Microseconds. */
-const volatile u32 balance_us = 20000;
+const volatile u32 balance_us = 40000;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
 const volatile u32 sleep_credit_us = 10000;
@@ -42,43 +41,34 @@ struct task_ctx {
 SC_TASK_STORAGE();
 
 static u64 vtime_now;
-static u64 usual_share = SHARE_ONE; /* of a task that ran lately */
 
 static u64 slice_ns(void)
 {
 	return slice_us * 1000ULL;
 }
 
-static u64 balance(void)
+/* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
+static void wake(struct task_struct *p, struct account *account)
 {
-	return vtime_charge(balance_us * 1000ULL, usual_share);
+	u64 credit = vtime_charge(sleep_credit_us * 1000ULL, account->share);
+
+	if (account_wake(p, account, INTENT_NORMAL))
+		account->vtime = vtime_max(account->vtime, vtime_now - credit);
 }
 
 /* ------------------------------------------------------------------ ops */
 
 s32 SC_OP(throughput_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
+	struct task_ctx *tctx = task_ctx(p);
 	bool idle = false;
 	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
 
-	if (idle)
+	if (idle && tctx) {
+		wake(p, &tctx->account);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
+	}
 	return cpu;
-}
-
-void SC_OP(throughput_runnable, struct task_struct *p, u64 enq_flags)
-{
-	struct task_ctx *tctx = task_ctx(p);
-	struct account *account;
-
-	if (!tctx)
-		return;
-	account = &tctx->account;
-	intents_refresh(p, &account->intent, INTENT_NORMAL);
-	account_runnable(p, account, sc_now());
-	account->vtime = vtime_max(account->vtime,
-				   vtime_now - vtime_charge(sleep_credit_us * 1000ULL,
-							    account->share));
 }
 
 void SC_OP(throughput_enqueue, struct task_struct *p, u64 enq_flags)
@@ -89,43 +79,39 @@ void SC_OP(throughput_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
+	wake(p, &tctx->account);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	sc_insert_vtime(p, queue_at(QUEUE, scx_bpf_task_cpu(p)), slice_ns(), tctx->account.vtime,
-			enq_flags);
-	idle_wake(p);
+	queues_put(p, QUEUE, slice_ns(), tctx->account.vtime, enq_flags);
+	queues_wake(p);
 }
 
 /* The task that ran goes on unless another one stands further back. */
 void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0;
+	bool quiet;
+	u64 first = 0, asked;
 	s64 next;
 
+	quiet = queues_quiet(cpu, &asked);
+	if (quiet && !tctx)
+		return;
 	if (tctx) {
+		vtime_now = vtime_max(vtime_now, tctx->account.vtime);
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
-		next = queues_next(QUEUE, cpu, balance(), &first);
+		next = quiet ? -1 : queues_next(QUEUE, cpu, queues_lag(balance_us), &first);
 		if (next >= 0 && next != queue_place(cpu))
-			first += balance();
+			first += queues_lag(balance_us);
 		if (next < 0 || !vtime_before(first, tctx->account.vtime)) {
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
 	}
-	queues_take(QUEUE, cpu, balance());
-}
-
-void SC_OP(throughput_running, struct task_struct *p)
-{
-	struct task_ctx *tctx = task_ctx(p);
-
-	if (!tctx)
-		return;
-	account_running(&tctx->account, sc_now());
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	if (!queues_take(QUEUE, cpu, queues_lag(balance_us)) && !queues_waiting(QUEUE))
+		queues_found_none(cpu, asked);
 }
 
 void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)
@@ -134,8 +120,8 @@ void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx)
 		return;
-	account_stopping(p, &tctx->account, 1, runnable);
-	usual_share = tctx->account.share;
+	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	account_stop(p, &tctx->account, 1, runnable);
 }
 
 s32 SC_OP_SLEEPABLE(throughput_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -148,7 +134,6 @@ s32 SC_OP_SLEEPABLE(throughput_init_task, struct task_struct *p, struct scx_init
 	return 0;
 }
 
-SC_ACCOUNT_EXIT_TASK(throughput);
 SC_ACCOUNT_OPS(throughput);
 
 s32 SC_OP_SLEEPABLE(throughput_init)
@@ -159,10 +144,8 @@ s32 SC_OP_SLEEPABLE(throughput_init)
 SEC(".struct_ops.link")
 struct sched_ext_ops throughput_ops = {
 	.select_cpu = (void *)throughput_select_cpu,
-	.runnable = (void *)throughput_runnable,
 	.enqueue = (void *)throughput_enqueue,
 	.dispatch = (void *)throughput_dispatch,
-	.running = (void *)throughput_running,
 	.stopping = (void *)throughput_stopping,
 	.init_task = (void *)throughput_init_task,
 	.init = (void *)throughput_init,
