@@ -17,7 +17,8 @@
 #include "schedcp_vtime.bpf.h"
 #include "schedcp_weights.bpf.h"
 
-#define ACCOUNT_SHARE_NS 1000000 /* a share is worked out anew after as long */
+#define ACCOUNT_SHARE_NS 1000000       /* a share is worked out anew after as long */
+#define ACCOUNT_DEBT_NS	 1000000000ULL /* the longest that a task is made to wait for its debt */
 
 struct account {
 	struct intent_cache intent;
@@ -80,6 +81,23 @@ static inline u64 account_charge(struct task_struct *p, struct account *account,
 	account->vtime += vtime_charge(ran, account->share) / (favour ?: 1);
 	stats_stop(account_class(account), account->intent.owner, ran, preempted);
 	return ran;
+}
+
+/*
+ * Where a task stands that is to run or to wait: at most `credit_ns` of its own time before the others
+ * when it just woke, and never further behind than four slices of its own or one second of the machine.
+ * So a share that was small for an instant is not paid for long.
+ */
+static inline void account_bound(struct account *account, u64 vtime_now, bool woke, u64 credit_ns,
+				 u64 slice_ns)
+{
+	u64 debt = 4 * vtime_charge(slice_ns, account->share);
+	u64 most = ACCOUNT_DEBT_NS * nr_cpus;
+
+	account->vtime = vtime_min(account->vtime, vtime_now + (debt < most ? debt : most));
+	if (woke)
+		account->vtime = vtime_max(account->vtime,
+					   vtime_now - vtime_charge(credit_ns, account->share));
 }
 
 /* What it usually runs before it sleeps; one that has run longer is taken for what it shows. */

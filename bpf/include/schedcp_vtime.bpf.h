@@ -24,12 +24,6 @@ static inline u64 vtime_max(u64 a, u64 b)
 	return vtime_before(a, b) ? b : a;
 }
 
-/* `vtime`, but at most `credit` before `now` and at most `debt` after it. */
-static inline u64 vtime_bound(u64 vtime, u64 now, u64 credit, u64 debt)
-{
-	return vtime_min(vtime_max(vtime, now - credit), now + debt);
-}
-
 /* How far virtual time moves for `ns` on a CPU: one for one for who owns the whole machine. */
 static inline u64 vtime_charge(u64 ns, u64 share)
 {

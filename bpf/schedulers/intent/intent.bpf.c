@@ -81,7 +81,6 @@ enum {
 
 	MAX_DEBT_TURNS = 64,
 	MAX_SWEEP = 2048,	  /* tasks of one queue looked at in one sweep */
-	LAG_MAX_NS = 10000000000, /* furthest that a task is put behind its class */
 };
 
 struct task_ctx {
@@ -248,24 +247,19 @@ static void charge(struct cpu_ctx *cctx, struct task_ctx *tctx, u64 ran)
 	settle_floors(cctx, mine, ran);
 }
 
-/* Where a task that wants a CPU stands: neither rich from sleeping, nor in debt for ever. */
-static void bound_vtime(struct task_ctx *tctx)
-{
-	u32 class = task_class(tctx);
-	u64 behind = vtime_charge(slice_ns(class), tctx->account.share);
-
-	tctx->account.vtime = vtime_bound(tctx->account.vtime, vtime_now(class),
-					  virtual_us(tctx, sleep_credit_us),
-					  behind < LAG_MAX_NS ? behind : LAG_MAX_NS);
-}
-
+/* A task wants a CPU: it is counted, and neither rich from sleeping nor in debt for ever. */
 static void wake(struct task_struct *p, struct task_ctx *tctx)
 {
+	bool woke;
+	u32 class;
+
 	refresh_class(p, tctx);
-	if (!account_wake(p, &tctx->account, fallback_class(p)))
-		return;
-	tctx->overdue = false;
-	bound_vtime(tctx);
+	woke = account_wake(p, &tctx->account, fallback_class(p));
+	if (woke)
+		tctx->overdue = false;
+	class = task_class(tctx);
+	account_bound(&tctx->account, vtime_now(class), woke, sleep_credit_us * 1000ULL,
+		      slice_ns(class));
 }
 
 /* What is known of a task as it gets a CPU, for wake-ups that want it. */

@@ -85,13 +85,11 @@ static void now_runs(struct task_ctx *tctx, s32 cpu)
 }
 
 /* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
-static void wake(struct task_struct *p, struct task_ctx *tctx)
+static void wake(struct task_struct *p, struct account *account)
 {
-	struct account *account = &tctx->account;
+	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	if (account_wake(p, account, INTENT_NORMAL))
-		account->vtime = vtime_max(account->vtime,
-					   vtime_now - virtual_us(tctx, sleep_credit_us));
+	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -105,7 +103,7 @@ s32 SC_OP(latency_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flag
 	if (tctx)
 		tctx->synced = wake_flags & SC_WAKE_SYNC;
 	if (idle && tctx) {
-		wake(p, tctx);
+		wake(p, &tctx->account);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	}
 	return cpu;
@@ -120,7 +118,7 @@ void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_error("no context for %s[%d]", p->comm, p->pid);
 		return;
 	}
-	wake(p, tctx);
+	wake(p, &tctx->account);
 	if (is_percpu_kthread(p) && enq_flags & SC_ENQ_WAKEUP) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;

@@ -46,6 +46,8 @@ enum {
 	QUEUE,
 	NR_QUEUES,
 	FAVOUR_ONE = 16,	/* favours are in sixteenths */
+	BRIEF_NS = 2000000,
+	NUDGE_NS = 1000000,
 	TYPICAL_LEAST_NS = 1000000,
 };
 
@@ -68,11 +70,6 @@ static u64 slice_ns(void)
 	return slice_us * 1000ULL;
 }
 
-static u64 virtual_us(struct task_ctx *tctx, u32 us)
-{
-	return vtime_charge(us * 1000ULL, tctx->account.share);
-}
-
 /* Moves an estimate of the median a step towards a value. */
 static void judge(u64 work_ns)
 {
@@ -90,11 +87,17 @@ static u64 expected_ns(struct task_ctx *tctx)
 	return work > tctx->used_ns ? work - tctx->used_ns : tctx->used_ns;
 }
 
-/* The square of how much longer than typical it is, in sixteenths, within 1 and `favour_max`. */
+/*
+ * How much slower than a typical one's its virtual time moves: the square of how much longer it will
+ * take, in sixteenths, within 1 and `favour_max`. One that sleeps soon again is no part of a batch:
+ * it is served like the longest.
+ */
 static u64 favour_of(struct task_ctx *tctx)
 {
 	u64 ratio = expected_ns(tctx) * FAVOUR_ONE / (typical_ns ?: 1), most = favour_max * FAVOUR_ONE;
 
+	if (tctx->account.burst_ns && account_burst(&tctx->account, BRIEF_NS) < BRIEF_NS)
+		return most;
 	if (ratio <= FAVOUR_ONE)
 		return FAVOUR_ONE;
 	if (ratio >= most)
@@ -104,16 +107,16 @@ static u64 favour_of(struct task_ctx *tctx)
 }
 
 /*
- * Where it stands among those that wait: its virtual time, less up to two slices: one for a task that
- * has begun, so that it ends before its equals begin; a part of one for a favoured task, so that
- * a long one does not wait for equals that began before it.
+ * Where it stands among those that wait: its virtual time and two nudges, smaller than any slice but
+ * larger than what equals differ by. One is for a task that has begun, so that it ends before its
+ * equals begin; a part of one for a favoured task, so that a long one goes before equals.
  */
 static u64 key_of(struct task_ctx *tctx)
 {
-	u64 slice = vtime_charge(slice_ns(), tctx->account.share);
-	u64 begun = tctx->ahead_ns && tctx->ahead_ns <= lead_ms * 1000000ULL ? slice : 0;
+	u64 nudge = vtime_charge(NUDGE_NS, tctx->account.share);
+	u64 begun = tctx->ahead_ns && tctx->ahead_ns <= lead_ms * 1000000ULL ? nudge : 0;
 
-	return tctx->account.vtime - begun - (slice - slice * FAVOUR_ONE / tctx->favour);
+	return tctx->account.vtime - begun - (nudge - nudge * FAVOUR_ONE / tctx->favour);
 }
 
 /* A task was charged `ran` from where it stood: undone as far as it may run ahead, or is favoured. */
@@ -135,15 +138,15 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 static void wake(struct task_struct *p, struct task_ctx *tctx)
 {
 	struct account *account = &tctx->account;
-	u64 ahead = lead_ms * 1000000ULL;
+	u64 lead = lead_ms * 1000000ULL, ahead = tctx->ahead_ns < lead ? tctx->ahead_ns : lead;
+	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	if (account_wake(p, account, INTENT_NORMAL)) {
-		ahead = tctx->ahead_ns < ahead ? tctx->ahead_ns : ahead;
+	if (woke) {
+		tctx->favour = favour_of(tctx);
 		tctx->ahead_ns = 0;
-		account->vtime = vtime_bound(account->vtime + vtime_charge(ahead, account->share),
-					     vtime_now, virtual_us(tctx, sleep_credit_us),
-					     virtual_us(tctx, slice_us));
+		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
 	}
+	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns() / favour_max);
 	if (!hints_refresh(p, &tctx->hint, learn) || !tctx->hint.work_ns)
 		return;
 	if (!tctx->judged)

@@ -44,10 +44,9 @@ static u64 slice_ns(void)
 /* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
 static void wake(struct task_struct *p, struct account *account)
 {
-	u64 credit = vtime_charge(sleep_credit_us * 1000ULL, account->share);
+	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	if (account_wake(p, account, INTENT_NORMAL))
-		account->vtime = vtime_max(account->vtime, vtime_now - credit);
+	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* An idle CPU takes the task at once, past every queue. */
@@ -81,11 +80,20 @@ void SC_OP(reference_enqueue, struct task_struct *p, u64 enq_flags)
 	queues_wake(p);
 }
 
-/* With no task moved here, the one that ran goes on if it still wants to. */
+/* The task that ran goes on unless another one stands further back. */
 void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
 {
-	u64 asked;
+	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
+	u64 first = 0, asked;
 
+	if (tctx) {
+		account_charge(prev, &tctx->account, sc_now(), 1, false);
+		if (queues_next(QUEUE, cpu, queues_lag(slice_us), &first) < 0 ||
+		    !vtime_before(first, tctx->account.vtime)) {
+			sc_set_slice(prev, slice_ns());
+			return;
+		}
+	}
 	if (!queues_quiet(cpu, &asked) && !queues_take(QUEUE, cpu, queues_lag(slice_us)) &&
 	    !queues_waiting(QUEUE))
 		queues_found_none(cpu, asked);

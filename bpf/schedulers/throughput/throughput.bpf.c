@@ -50,10 +50,9 @@ static u64 slice_ns(void)
 /* A task wants a CPU: it is counted, and what it saved by sleeping is bounded. */
 static void wake(struct task_struct *p, struct account *account)
 {
-	u64 credit = vtime_charge(sleep_credit_us * 1000ULL, account->share);
+	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	if (account_wake(p, account, INTENT_NORMAL))
-		account->vtime = vtime_max(account->vtime, vtime_now - credit);
+	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* ------------------------------------------------------------------ ops */
