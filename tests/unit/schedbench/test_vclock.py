@@ -184,6 +184,6 @@ def test_lines_leave_out_the_kernel_and_the_mark() -> None:
 
 def test_a_case_attaches_its_scheduler_first_and_looks_last() -> None:
     script = Case(Machine(), "intent", soak_s=20).script
-    assert script.index("struct_ops register") < script.index("vbench par")
+    assert script.index("scxload --background") < script.index("vbench par")
     assert script.index("vbench soak 20") < script.rindex("sched_ext/state")
     assert "sched_ext" not in Case(Machine()).script
