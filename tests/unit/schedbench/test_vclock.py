@@ -99,6 +99,12 @@ def test_each_promise_can_fail(old: str, new: str, verdicts: list[bool]) -> None
     assert holds([line.replace(old, new) for line in GOOD]) == verdicts
 
 
+def test_two_tasks_on_one_cpu_are_the_schedulers_doing() -> None:
+    crowded = [line.replace("makespan=40400000", "makespan=61000000") for line in GOOD]
+    assert not holds(crowded)[0]
+    assert holds([*crowded, "pinned tasks=4 minsn=40 makespan=40450000"])[0]
+
+
 def test_a_missing_figure_fails_its_promise() -> None:
     assert holds([]) == [False, False, False]
 
