@@ -2,8 +2,9 @@
 """The interface of an arm: what runs beside a workload. docs/schedbench/arms.md.
 
 An arm is files that are put into the guest and shell that runs there, so that the same arm works
-under both clocks (a XX
-get to take training samples first, under a budget that is equal for all of them.
+under both clocks (a virtual-clock guest has nothing but its initramfs). Arms that learn implement
+LearningArm as well: they get to take training samples first, under a budget that is equal for all
+of them.
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ Trial = Callable[[Mapping[str, object], int], Awaitable[Sample]]
 @runtime_checkable
 class LearningArm(Protocol):
     """An arm that searches before it is measured. After `train` its `script` is frozen."""
+
+    def configured(self, configuration: Mapping[str, object]) -> Arm:
+        """The arm with this configuration: what one training sample runs. Raises BenchError for one
+        that is not in its space."""
 
     async def train(self, workload: str, trial: Trial, budget: int, seed: int) -> None:
         """Takes at most `budget` samples by `trial(configuration, seed)` on training seeds, which
