@@ -16,6 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from schedbench.model import Clock, Part, Sample
 
+ANY_SCHEDULER = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -41,7 +43,9 @@ class ArmScript:
     programs: tuple[str, ...] = ()  # absolute guest paths of programs it needs
     start: str = ""
     stop: str = ""
-    expects_scheduler: str = ""  # ops name that must be enabled from start to stop; "" for none
+    # The ops name that must be enabled from start to stop; "": none may be; ANY_SCHEDULER: whichever
+    # is, or none, since the arm itself decides or looks after it.
+    expects_scheduler: str = ""
 
 
 class Arm(Protocol):
