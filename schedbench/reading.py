@@ -238,6 +238,9 @@ def _repeat(
     if exits[0] is None or exits[1] is None:
         raise _BadError(f"the markers of repeat {number} have no exit code")
     elapsed = _elapsed(begin, end, clock)
+    kept = ran.output[
+        -OUTPUT_KEPT:
+    ]  # metrics come from what is recorded, so they can be read again
     values: dict[str, float] = {}
     problem = ""
     if exits[0] != 0:
@@ -246,10 +249,9 @@ def _repeat(
         problem = f"check: exit {exits[1]}{_said(check.output)}"
     else:
         try:
-            values = {each.name: metric_value(each, ran.output, elapsed) for each in metrics}
+            values = {each.name: metric_value(each, kept, elapsed) for each in metrics}
         except ValueError as error:
             problem = str(error)
-    kept = ran.output[-OUTPUT_KEPT:]
     return Repeat(values, exits[0], exits[1], elapsed, kept), problem
 
 
