@@ -2,7 +2,8 @@
 """Every kind of arm by its name. Adding one is a class, a line in KINDS, and a section of
 docs/schedbench/arms.md.
 
-An arm's name is its kind, with an argument behind a colon where the kind takes one: `policy:intent`.
+An arm's name is its kind, with an argument behind a colon where the kind takes one, as in
+`policy:intent`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def kind_of(name: str) -> tuple[Kind, str]:
         raise BenchError(f"the arm {word!r} takes no argument", hint=f"write {word}")
     if kind.needs_argument and not argument:
         raise BenchError(
-            f"the arm {word!r} needs an argument", hint=f"write {word}:NAME; NAME is {kind.argument}"
+            f"the arm {word!r} needs an argument",
+            hint=f"write {word}:NAME; NAME is {kind.argument}",
         )
     if not ARM_NAME.fullmatch(name):
         raise BenchError(

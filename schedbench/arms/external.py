@@ -89,17 +89,17 @@ async def make(name: str, argument: str, progress: Progress) -> Arm:
     if found is None:
         raise BenchError(
             f"{argument} is not installed on this machine, so the arm {name!r} cannot run",
-            hint="install it (from a package of sched_ext schedulers, or with cargo install), or put "
-            "it on PATH",
+            hint="install it (from a package of sched_ext schedulers, or with cargo install), or "
+            "put it on PATH",
         )
-    program = Path(found).resolve()
+    program = Path(found)
     listed = await process.run(["ldd", program], timeout_s=30)
     libraries = tuple(
-        Path(path).resolve().parent / Path(path).name
-        for path in re.findall(r"=> (/\S+) \(0x", listed.text)
-        if not OF_THE_C_LIBRARY.fullmatch(Path(path).name)
+        path
+        for path in map(Path, re.findall(r"=> (/\S+) \(0x", listed.text))
+        if not OF_THE_C_LIBRARY.fullmatch(path.name)
     )
     version = await process.run([program, "--version"], timeout_s=30)
     first = (version.text or "unknown").splitlines()[0][:200] if version.ok else "unknown"
     digest = hashlib.sha256(program.read_bytes()).hexdigest()
-    return ExternalArm(name, Path(found), libraries, digest, first)
+    return ExternalArm(name, program, libraries, digest, first)

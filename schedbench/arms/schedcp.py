@@ -62,6 +62,11 @@ async def make(name: str, argument: str, progress: Progress) -> Arm:
         raise BenchError(
             f"the package schedcp cannot be built: {built.error_text}", hint="make verdicts"
         )
-    (package,) = Path(built.text.strip().splitlines()[-1]).glob("schedcp_*.deb")
+    package = _package(Path(built.text.strip().splitlines()[-1]))
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
     return SchedcpArm(name, package, digest)
+
+
+def _package(folder: Path) -> Path:
+    (package,) = folder.glob("schedcp_*.deb")
+    return package

@@ -35,7 +35,9 @@ class Output:
 
     def result(self, value: Mapping[str, object], text: str) -> None:
         """The command's one result, in the form that was asked for."""
-        print(json.dumps(to_json(value), sort_keys=True) if self.as_json else text, file=self.stream)
+        print(
+            json.dumps(to_json(value), sort_keys=True) if self.as_json else text, file=self.stream
+        )
         self.stream.flush()
 
     def error(self, error: SchedcpError) -> None:
