@@ -57,7 +57,6 @@ class ExternalArm:
     name: str
     program: Path
     libraries: tuple[Path, ...]
-    digest: str
     version: str
     clocks: frozenset[Clock] = frozenset({Clock.WALL})
     told_intents: bool = False
@@ -66,10 +65,7 @@ class ExternalArm:
         return {
             "program": self.program.name,
             "version": self.version,
-            "sha256": self.digest,
-            "libraries": {
-                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.libraries
-            },
+            "sha256": {path.name: _sha256(path) for path in (self.program, *self.libraries)},
         }
 
     def script(self, told: Told) -> ArmScript:
@@ -83,6 +79,10 @@ class ExternalArm:
         )
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 async def make(name: str, argument: str, progress: Progress) -> Arm:
     search = os.pathsep.join([os.environ.get("PATH", ""), *MORE_PATHS])
     found = shutil.which(argument, path=search)
@@ -92,14 +92,12 @@ async def make(name: str, argument: str, progress: Progress) -> Arm:
             hint="install it (from a package of sched_ext schedulers, or with cargo install), or "
             "put it on PATH",
         )
-    program = Path(found)
-    listed = await process.run(["ldd", program], timeout_s=30)
+    listed = await process.run(["ldd", found], timeout_s=30)
     libraries = tuple(
         path
         for path in map(Path, re.findall(r"=> (/\S+) \(0x", listed.text))
         if not OF_THE_C_LIBRARY.fullmatch(path.name)
     )
-    version = await process.run([program, "--version"], timeout_s=30)
+    version = await process.run([found, "--version"], timeout_s=30)
     first = (version.text or "unknown").splitlines()[0][:200] if version.ok else "unknown"
-    digest = hashlib.sha256(program.read_bytes()).hexdigest()
-    return ExternalArm(name, program, libraries, digest, first)
+    return ExternalArm(name, Path(found), libraries, first)

@@ -22,6 +22,7 @@ from schedbench.model import Clock, Profile, SizeClass, Suite, Workload
 from schedbench.records import ArmRecord, Boot, RunFolder, RunRecord
 from schedbench.run.environment import host_facts
 from schedbench.run.session import TRAINING_SEEDS, Runner, Session, Summary
+from schedbench.run.virtual import prepare_virtual
 from schedbench.run.wall import prepare_wall
 from schedcpd.microvm.cache import Progress, stderr_progress
 
@@ -138,8 +139,6 @@ async def _runner(
 ) -> Runner:
     if clock is Clock.WALL:
         return await prepare_wall(profile, size, boot, workloads, progress)
-    from schedbench.run.virtual import prepare_virtual
-
     return await prepare_virtual(profile, size, workloads, progress)
 
 
@@ -149,9 +148,7 @@ async def _new(options: argparse.Namespace, progress: Progress) -> tuple[RunReco
     workloads = choose_workloads(suite, options.clock)
     seeds = choose_seeds(options, suite)
     chosen = await choose_arms(options.arms.split(","), options.clock, progress)
-    runner = await _runner(
-        options.clock, profile, suite.size, options.boot, workloads, progress
-    )
+    runner = await _runner(options.clock, profile, suite.size, options.boot, workloads, progress)
     plan_seed = options.plan_seed
     if plan_seed is None:
         plan_seed = random.SystemRandom().randrange(1, TRAINING_SEEDS)
@@ -196,7 +193,9 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
         path = options.out or Path(time.strftime("schedbench-%Y%m%d-%H%M%S", time.gmtime()))
         folder = RunFolder(path)
         if folder.exists():
-            raise BenchError(f"{path} holds a run already", hint=f"--resume {path}, or another --out")
+            raise BenchError(
+                f"{path} holds a run already", hint=f"--resume {path}, or another --out"
+            )
         record, runner = await _new(options, progress)
     session = Session(
         folder, record, runner, lambda name: arms.load(name, progress), progress, options.budget

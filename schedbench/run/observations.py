@@ -4,25 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 WARNING = 4  # syslog(3): this level and the more urgent ones
 KERNEL_LINE = re.compile(r"<(\d+)>\[ *(\d+\.\d+)\] (.*)")
-# Said by a healthy kernel on a slow machine; kept in the log, but no mark against the sample.
-TOLERATED = (
-    re.compile(r"hrtimer: interrupt took \d+ ns"),
-    re.compile(r"perf: interrupt took too long"),
-    re.compile(r"clocksource: .*"),
-    re.compile(r"workqueue: .* hogged CPU for >\d+us"),
-)
 KEPT_LINES = 200
 # Counters of the sampler: what one unit of theirs is worth, so that a rate is per second.
 SCALE = {"psi": 1e-6, "run_delay": 1e-9, "busy": 0.01}
 
 
-def kernel_warnings(text: str, after: float = -1.0) -> list[tuple[float, str]]:
-    """(time, message) of the kernel's own warnings and worse in `dmesg --raw`, later than `after`.
+def kernel_warnings(text: str, after: float = -1.0) -> tuple[str, ...]:
+    """The kernel's own warnings and worse in `dmesg --raw` that are later than `after`.
 
     What programs write to /dev/kmsg has another facility and does not count.
     """
@@ -30,19 +23,14 @@ def kernel_warnings(text: str, after: float = -1.0) -> list[tuple[float, str]]:
     for line in text.splitlines():
         match = KERNEL_LINE.match(line)
         if match and int(match[1]) <= WARNING and float(match[2]) > after:
-            found.append((float(match[2]), match[3]))
-    return found
+            found.append(f"[{match[2]}] {match[3]}")
+    return tuple(found)
 
 
 def last_time(text: str) -> float:
     """The time of the last message in `dmesg --raw`; -1 if there is none."""
     times = [float(match[2]) for line in text.splitlines() if (match := KERNEL_LINE.match(line))]
     return max(times, default=-1.0)
-
-
-def telling(messages: Sequence[str]) -> list[str]:
-    """The messages that mark a sample."""
-    return [text for text in messages if not any(known.search(text) for known in TOLERATED)]
 
 
 def series(text: str) -> dict[str, tuple[tuple[float, float], ...]]:

@@ -53,7 +53,7 @@ class Summary:
 
 
 class Session:
-    """One run into one folder. `load` makes a fresh arm by its name, for each learner's workload."""
+    """One run into one folder. `load` makes an arm by its name, a fresh one for each workload."""
 
     def __init__(
         self,
@@ -78,12 +78,13 @@ class Session:
         self._open()
         record = self._record
         names = [arm.name for arm in record.arms]
-        for arm in names:
+        for name in names:
+            arm = await self._load(name)
             for workload in self._workloads.values():
-                await self._ready(arm, workload)
-        planned = list(
-            plan.order(list(self._workloads), names, record.seeds, record.plan_seed)
-        )
+                if isinstance(arm, LearningArm):  # one for each workload: it is trained on it
+                    arm = await self._load(name)
+                await self._ready(name, arm, workload)
+        planned = list(plan.order(list(self._workloads), names, record.seeds, record.plan_seed))
         await self._take_all(planned)
         extended = self._unstable()
         if extended:
@@ -169,23 +170,20 @@ class Session:
             sample = replace(sample, arm_log=log, overuse=overuse)
         return sample
 
-    async def _ready(self, name: str, workload: Workload) -> None:
-        """The arm for the workload, with its files kept, and trained if it learns."""
-        arm = await self._load(name)
+    async def _ready(self, name: str, arm: Arm, workload: Workload) -> None:
+        """Keeps the arm's files, and trains it if it learns."""
         self._arms[workload.name, name] = arm
         if isinstance(arm, LearningArm):
-            await self._train(arm, workload)
+            await self._train(name, arm, workload)
         for path in arm.script(told(workload, arm, self._record.seeds[0])).files.values():
             _keep(self._folder.path / FILES, path)
 
-    async def _train(self, arm: LearningArm, workload: Workload) -> None:
+    async def _train(self, name: str, arm: LearningArm, workload: Workload) -> None:
         known = {
             (sample.key.workload, sample.key.arm, sample.arm_log.get("trial")): sample
             for sample in self._folder.training()
         }
         used = 0
-        # mypy: a LearningArm is an Arm as well, which isinstance of two protocols cannot say
-        name = self._name_of(arm)
 
         async def trial(configuration: Mapping[str, object], seed: int) -> Sample:
             nonlocal used
@@ -210,9 +208,6 @@ class Session:
         await arm.train(workload.name, trial, self._budget, seed)
         over = max(0, used - self._budget) / self._budget
         self._overuse[workload.name, name] = over
-
-    def _name_of(self, wanted: object) -> str:
-        return next(name for (_, name), arm in self._arms.items() if arm is wanted)
 
 
 def told(workload: Workload, arm: Arm, seed: int) -> Told:
@@ -247,4 +242,6 @@ def _time_left(todo: Sequence[SampleKey], took: Mapping[str, Sequence[float]]) -
     for key in todo:
         values = took.get(key.workload)
         seconds += sum(values) / len(values) if values else mean
-    return f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"
+    return (
+        f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"
+    )

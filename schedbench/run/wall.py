@@ -8,11 +8,11 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from schedbench import drivers, guestfiles, profiles
+from schedbench import drivers, guestfiles, kernellog, profiles
 from schedbench.arms.base import ANY_SCHEDULER, ArmScript
 from schedbench.guest.image import bench_image
 from schedbench.model import (
@@ -152,8 +152,7 @@ class WallRunner:
         self, key: SampleKey, reading: Reading, taking: _Taking, arm: ArmScript, order: int
     ) -> Sample:
         new = observations.kernel_warnings(taking.dmesg, taking.before)
-        log = [f"[{at:.6f}] {text}" for at, text in new][-observations.KEPT_LINES :]
-        reading = mark(reading, [text for _, text in new], arm.expects_scheduler)
+        reading = mark(reading, new, arm.expects_scheduler)
         return Sample(
             key=key,
             state=reading.state,
@@ -164,13 +163,13 @@ class WallRunner:
             seconds=round(time.monotonic() - taking.clock, 3),
             order=order,
             series={**taking.series, "host.load": ((0.0, round(taking.load, 2)),)},
-            kernel_log=tuple(log),
+            kernel_log=new[-observations.KEPT_LINES :],
             scheduler=next((name for name in reversed(reading.schedulers) if name), ""),
             arm_log={"said": reading.arm_said[-16_384:]} if reading.arm_said else {},
         )
 
 
-def mark(reading: Reading, messages: list[str], expected: str) -> Reading:
+def mark(reading: Reading, messages: Sequence[str], expected: str) -> Reading:
     """The reading, marked if the kernel complained or the scheduler was not the arm's.
 
     A sample that is lost already keeps its state and gets the kernel's words as a further reason.
@@ -180,7 +179,7 @@ def mark(reading: Reading, messages: list[str], expected: str) -> Reading:
     if reading.schedulers and expected != ANY_SCHEDULER and others:
         found, wanted = others[0] or "no scheduler", expected or "none"
         marks.append(f"the arm's scheduler is {wanted}, but {found} was enabled")
-    told = observations.telling(messages)
+    told = kernellog.grave(messages)
     if told:
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         marks.append(f"the kernel said: {told[0]}{more}")
