@@ -204,8 +204,9 @@ class RunFolder:
         write_whole(path, dump(sample).encode())
         return path
 
-    def write_log(self, key: SampleKey, text: str) -> None:
-        write_whole(self.path / LOGS / f"{stem(key)}.txt", text.encode("utf-8", "replace"))
+    def write_log(self, sample: Path, text: str) -> None:
+        """The console of the sample in that file."""
+        write_whole(self.path / LOGS / f"{sample.stem}.txt", text.encode("utf-8", "replace"))
 
     def _read(self, folder: str, *, faults: bool) -> Iterator[Sample]:
         for path in sorted((self.path / folder).glob("**/*.json")):

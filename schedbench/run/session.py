@@ -146,29 +146,29 @@ class Session:
         attempts = 1 if self._lost.get(key.arm, 0) >= BROKEN_AFTER else ATTEMPTS
         while True:
             workload = self._workloads[key.workload]
-            sample = await self._once(key, workload, self._arms[key.workload, key.arm])
+            sample, console = await self._once(key, workload, self._arms[key.workload, key.arm])
             attempts -= 1
-            if sample.state is not SampleState.INFRASTRUCTURE:
-                self._folder.write(sample)
+            spoiled = sample.state is SampleState.INFRASTRUCTURE
+            path = self._folder.write(sample, fault=spoiled)
+            if sample.state is not SampleState.OK:
+                self._folder.write_log(path, console)
+            if not spoiled:
                 self._taken += 1
                 return sample
-            self._folder.write(sample, fault=True)
             if attempts == 0:
                 self._lost[key.arm] = self._lost.get(key.arm, 0) + 1
                 return sample
             self._say(f"taken again: {_line(sample)}")
 
-    async def _once(self, key: SampleKey, workload: Workload, arm: Arm) -> Sample:
+    async def _once(self, key: SampleKey, workload: Workload, arm: Arm) -> tuple[Sample, str]:
         script = arm.script(told(workload, arm, key.seed))
         sample, console = await self._runner.take(key, workload, script, self._order)
         self._order += 1
-        if sample.state is not SampleState.OK:
-            self._folder.write_log(key, console)
         if isinstance(arm, LearningArm):
             log = {**sample.arm_log, "arm": dict(arm.describe())}
             overuse = self._overuse.get((key.workload, key.arm), 0.0)
             sample = replace(sample, arm_log=log, overuse=overuse)
-        return sample
+        return sample, console
 
     async def _ready(self, name: str, arm: Arm, workload: Workload) -> None:
         """Keeps the arm's files, and trains it if it learns."""
@@ -197,7 +197,7 @@ class Session:
                     raise UnlikeError(f"{name} would train in another way than it did before")
                 return old
             key = SampleKey(workload.name, name, seed)
-            sample = await self._once(key, workload, arm.configured(configuration))
+            sample, _ = await self._once(key, workload, arm.configured(configuration))
             log = {**sample.arm_log, "trial": number, **wanted}
             sample = replace(sample, arm_log=log)
             self._folder.write_training(sample, number)
