@@ -48,7 +48,8 @@ class PolicyArm:
         options = " \\\n    ".join(words)
         return ArmScript(
             files={f"{FOLDER}/scxload": self.loader, f"{FOLDER}/scheduler.bpf.o": self.bpf_object},
-            start=f"mkdir -p {FOLDER}/state\n{FOLDER}/scxload {options} \\\n    {FOLDER}/scheduler.bpf.o\n",
+            start=f"mkdir -p {FOLDER}/state\n"
+            f"{FOLDER}/scxload {options} \\\n    {FOLDER}/scheduler.bpf.o\n",
             stop=f"{FOLDER}/scxload --stop {FOLDER}/state\n",
             expects_scheduler=self.manifest.ops,
         )

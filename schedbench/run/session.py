@@ -151,7 +151,7 @@ class Session:
             spoiled = sample.state is SampleState.INFRASTRUCTURE
             path = self._folder.write(sample, fault=spoiled)
             if sample.state is not SampleState.OK:
-                self._folder.write_log(path, console)
+                self._folder.write_log(key, console, path.stem)
             if not spoiled:
                 self._taken += 1
                 return sample
