@@ -151,8 +151,8 @@ def _common(first: Sequence[str], second: Sequence[str]) -> list[str]:
 def _rank(wall: Data, virtual: Data, workload: Workload, arms: Sequence[str]) -> Ranking:
     pairs = []
     for first, second in itertools.combinations(arms, 2):
-        found = [_effect(data, workload, first, second) for data in (wall, virtual)]
-        pairs.append(Pair(first, second, *found, standing=standing(*found)))
+        by_clock = [_effect(data, workload, first, second) for data in (wall, virtual)]
+        pairs.append(Pair(first, second, by_clock[0], by_clock[1], standing(*by_clock)))
     first_row = pairs[: len(arms) - 1]
     by_wall = (1.0, *(pair.wall.ratio for pair in first_row))
     by_virtual = (1.0, *(pair.virtual.ratio for pair in first_row))

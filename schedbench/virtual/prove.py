@@ -134,15 +134,18 @@ class Prover:
         )  # fmt: skip
 
 
-def line(proof: Proof) -> str:
-    """One row for a person, and for docs/vclock.md."""
-    mark = "ok" if proof.holds else "FAIL"
-    runs = " / ".join(f"{seconds:.1f}" for seconds in proof.host_s)
-    plain = f"; plain TCG {proof.plain_s:.1f}" if proof.plain_s else ""
+def row(proof: Proof) -> list[str]:
+    """For a table: workload, arm, profile, rate, virtual and host seconds, plain TCG, verdict."""
     words = [] if proof.same else ["other bytes"]
     words += [] if proof.cheap else [f"more than {HOST_RATIO:g} times plain TCG"]
     why = "; ".join([*words, *proof.reasons])
-    return (
-        f"| {proof.workload} | {proof.arm} | {proof.profile} | {1000 / proof.insn_ps:g} "
-        f"| {proof.virtual_s:.3f} | {runs}{plain} | {mark}{': ' + why if why else ''} |"
-    )
+    return [
+        proof.workload,
+        proof.arm,
+        proof.profile,
+        f"{1000 / proof.insn_ps:g}",
+        f"{proof.virtual_s:.3f}",
+        " / ".join(f"{seconds:.1f}" for seconds in proof.host_s),
+        f"{proof.plain_s:.1f}" if proof.plain_s else "-",
+        ("ok" if proof.holds else "FAIL") + (f": {why}" if why else ""),
+    ]
