@@ -126,6 +126,7 @@ def best(ranked: Mapping[int, float]) -> list[int]:
 
 
 Apply = Callable[[Configuration], Arm]
+Lookup = Callable[[str], Workload]
 
 
 class Learner(ABC):
@@ -141,7 +142,7 @@ class Learner(ABC):
         name: str,
         space: Space,
         apply: Apply,
-        workload: Callable[[str], Workload] = workloads.load,
+        workload: Lookup,
     ) -> None:
         self.name = name
         self._space, self._apply, self._workload = space, apply, workload
@@ -183,15 +184,16 @@ class Learner(ABC):
         return self._fixed.script(told)
 
 
-Make = Callable[[str, Space, Apply], Arm]
+Make = Callable[[str, Space, Apply, Lookup], Arm]
 
 
 async def make(learner: Make, name: str, argument: str, progress: Progress) -> Arm:
     """A learner over the tunables of the scheduler `argument`, or over the kernel's knobs."""
     if argument:
         base = await policy_arm(name, argument, progress)
-        return learner(name, space_of(base.manifest), lambda chosen: _with_tunables(base, chosen))
-    return learner(name, Space(KNOBS), lambda chosen: _with_knobs(name, chosen))
+        space = space_of(base.manifest)
+        return learner(name, space, lambda chosen: _with_tunables(base, chosen), workloads.load)
+    return learner(name, Space(KNOBS), lambda chosen: _with_knobs(name, chosen), workloads.load)
 
 
 def _with_tunables(base: PolicyArm, chosen: Configuration) -> Arm:
