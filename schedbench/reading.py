@@ -12,8 +12,10 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from schedbench import kernellog
+from schedbench.arms.base import ANY_SCHEDULER
 from schedbench.model import Clock, Metric, Repeat, SampleState, Size, Workload
 
 PREFIX, PRINTED = b"SCHEDBENCH ", b"| "
@@ -188,6 +190,27 @@ def medians(repeats: Sequence[Repeat]) -> dict[str, float]:
     return {name: statistics.median(each.metrics[name] for each in repeats) for name in names}
 
 
+def mark(reading: Reading, messages: Sequence[str], expected: str) -> Reading:
+    """The reading, marked if the kernel complained or the scheduler was not the arm's.
+
+    A sample that is lost already keeps its state and gets the kernel's words as a further reason.
+    """
+    marks = []
+    others = [name for name in reading.schedulers if name != expected]
+    if reading.schedulers and expected != ANY_SCHEDULER and others:
+        found, wanted = others[0] or "no scheduler", expected or "none"
+        marks.append(f"the arm's scheduler is {wanted}, but {found} was enabled")
+    told = kernellog.grave(messages)
+    if told:
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        marks.append(f"the kernel said: {told[0]}{more}")
+    if not marks or reading.state is SampleState.INFRASTRUCTURE:
+        return reading
+    state = SampleState.MARKED if reading.state is SampleState.OK else reading.state
+    reason = "; ".join([reading.reason, *marks] if reading.reason else marks)
+    return replace(reading, state=state, reason=reason)
+
+
 def metric_value(metric: Metric, output: str, elapsed: float) -> float:
     """A metric of one repeat. Raises ValueError with the reason if it is not there or no number."""
     how, _, what = metric.source.partition(":")
@@ -238,6 +261,9 @@ def _repeat(
     if exits[0] is None or exits[1] is None:
         raise _BadError(f"the markers of repeat {number} have no exit code")
     elapsed = _elapsed(begin, end, clock)
+    kept = ran.output[
+        -OUTPUT_KEPT:
+    ]  # metrics come from what is recorded, so they can be read again
     values: dict[str, float] = {}
     problem = ""
     if exits[0] != 0:
@@ -246,10 +272,9 @@ def _repeat(
         problem = f"check: exit {exits[1]}{_said(check.output)}"
     else:
         try:
-            values = {each.name: metric_value(each, ran.output, elapsed) for each in metrics}
+            values = {each.name: metric_value(each, kept, elapsed) for each in metrics}
         except ValueError as error:
             problem = str(error)
-    kept = ran.output[-OUTPUT_KEPT:]
     return Repeat(values, exits[0], exits[1], elapsed, kept), problem
 
 

@@ -23,9 +23,9 @@ from schedcpd.model import IntentClass
 FOLDER = Path(__file__).parent / "workloads"
 FIELDS = (
     "title", "why", "packages", "drivers", "programs", "parts", "setup", "run", "check",
-    "metrics", "slos", "sizes", "clocks", "visible", "perturbation",
+    "metrics", "slos", "sizes", "clocks", "clock_defined", "visible", "perturbation",
 )  # fmt: skip
-OPTIONAL = ("packages", "drivers", "programs", "setup")
+OPTIONAL = ("packages", "drivers", "programs", "setup", "clock_defined")
 VISIBLE = ("title", "why", "metrics", "slos", "run", "perturbation")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _NAME_MEANS = "a name of lower-case letters, digits and dashes, at most 32"
@@ -110,6 +110,7 @@ def parse(data: bytes, name: str, problems: Problems) -> Workload | None:
         slos=reader.slos({metric.name: metric for metric in metrics}),
         sizes=reader.sizes(),
         clocks=frozenset(Clock(word) for word in reader.choice("clocks", list(Clock), some=True)),
+        clock_defined=reader.flag("clock_defined"),
         visible=reader.choice("visible", VISIBLE),
         perturbation=reader.text("perturbation").strip(),
     )
@@ -131,6 +132,10 @@ class _Reader:
         node = self.got[field]
         found = yamlfields.text(node, self.problems, field, empty=empty, longest=LONGEST_SCRIPT)
         return f"{found.rstrip()}\n" if found else ""
+
+    def flag(self, field: str) -> bool:
+        node = self.got.get(field)
+        return node is not None and bool(yamlfields.boolean(node, self.problems, field))
 
     def words(self, field: str, pattern: re.Pattern[str], means: str) -> tuple[str, ...]:
         if field not in self.got:

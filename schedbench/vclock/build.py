@@ -126,9 +126,9 @@ async def guest_programs(progress: Progress) -> Files:
 async def scheduler_loader(progress: Progress) -> Files:
     """bin/scxload and its libraries, from the builder chroot."""
     made = (await process.run([TOP / "tools" / "builder", "make"], timeout_s=1800)).check()
-    loader = await scxload.program(progress)
+    loader = (await scxload.program(progress)).read_bytes()
     closure = Closure(Path(made.text.strip()))
-    closure.libraries(loader, "/bin")
+    closure.libraries("/bin/scxload", loader)
     # The proof's guest has a real /bin; the others are Debian's links.
     links = {name: Link(f"usr/{name}") for name in MERGED if name != "bin"}
-    return closure.files | links | {"bin/scxload": loader.read_bytes()}
+    return closure.files | links | {"bin/scxload": loader}

@@ -6,13 +6,14 @@ Nothing comes from the host's own file system, so the image's hash pins every by
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from schedbench.vclock.errors import VClockError
@@ -137,7 +138,7 @@ class Closure:
         if data.startswith(b"#!"):
             self._interpreter(name, data)
         elif data.startswith(b"\x7fELF"):
-            self.libraries(host, posixpath.dirname(guest))
+            self.libraries(guest, data)
 
     def _interpreter(self, name: str, data: bytes) -> None:
         words = data[2:].split(b"\n", 1)[0].decode("utf-8", "replace").split()
@@ -145,33 +146,31 @@ class Closure:
             raise VClockError(f"programs: {name} needs {words}, which the image does not have")
         self._file(words[0])
 
-    def libraries(self, host: Path, folder: str) -> None:
-        """Adds what an ELF file asks its loader for. `folder`: $ORIGIN, in the guest."""
-        for needed, places in _needed(host, folder):
+    def libraries(self, name: str, data: bytes) -> None:
+        """Adds what an ELF file asks its loader for. `name`: its path in the guest."""
+        for needed, places in _needed(name, data):
             for place in places:
                 if self._real(f"{place}/{needed}") is not None:
                     self._file(f"{place}/{needed}")
                     break
             else:
-                raise VClockError(f"{host.name} needs {needed}, which the image does not have")
+                raise VClockError(f"{name} needs {needed}, which the image does not have")
 
 
-def _needed(host: Path, folder: str) -> Iterator[tuple[str, list[str]]]:
+def _needed(name: str, data: bytes) -> Iterator[tuple[str, list[str]]]:
     """The names an ELF file asks for, each with the folders to look in (elf(5), ld.so(8))."""
     try:
-        with host.open("rb") as file:
-            elf = ELFFile(file)
-            for segment in elf.iter_segments("PT_INTERP"):
-                loader = segment.get_interp_name()
-                yield posixpath.basename(loader), [posixpath.dirname(loader)]
-            for section in elf.iter_sections("SHT_DYNAMIC"):
-                assert isinstance(section, DynamicSection)
-                places: list[str] = []
-                for tag in section.iter_tags():
-                    if tag.entry.d_tag in ("DT_RUNPATH", "DT_RPATH"):
-                        text = tag.runpath if tag.entry.d_tag == "DT_RUNPATH" else tag.rpath
-                        places += text.replace("$ORIGIN", folder).split(":")
-                for tag in section.iter_tags("DT_NEEDED"):
-                    yield tag.needed, [*places, *LIBRARY_PATH]
+        elf: Any = ELFFile(io.BytesIO(data))
+        for segment in elf.iter_segments("PT_INTERP"):
+            loader = segment.get_interp_name()
+            yield posixpath.basename(loader), [posixpath.dirname(loader)]
+        for section in elf.iter_sections("SHT_DYNAMIC"):
+            places: list[str] = []
+            for tag in section.iter_tags():
+                if tag.entry.d_tag in ("DT_RUNPATH", "DT_RPATH"):
+                    text = tag.runpath if tag.entry.d_tag == "DT_RUNPATH" else tag.rpath
+                    places += text.replace("$ORIGIN", posixpath.dirname(name)).split(":")
+            for tag in section.iter_tags("DT_NEEDED"):
+                yield tag.needed, [*places, *LIBRARY_PATH]
     except ELFError as error:
-        raise VClockError(f"{host}: not an ELF file that can be read: {error}") from error
+        raise VClockError(f"{name}: not an ELF file that can be read: {error}") from error
