@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from schedbench.arms import default, external, policy, schedcp, tuned
+from schedbench.arms import bandit, default, external, policy, random_search, schedcp, tuned
 from schedbench.arms.base import Arm
 from schedbench.errors import BenchError
 from schedbench.model import Clock
@@ -38,6 +38,7 @@ class Kind:
     needs_argument: bool = False
 
 
+_SEARCHED = "a scheduler of bpf/schedulers (it is then told intents); the kernel's knobs without"
 KINDS = {
     "default": Kind("the kernel's own scheduler, untouched", default.make),
     "noop": Kind("nothing, under another name: what it scores is noise", default.make),
@@ -55,6 +56,18 @@ KINDS = {
     ),
     "intent": Kind("short for policy:intent", policy.make, told_intents=True),
     "schedcp": Kind("the package as installed: its rules decide", schedcp.make, clocks=WALL),
+    "random": Kind(
+        "learns: random search over tunables",
+        random_search.make,
+        told_intents=True,
+        argument=_SEARCHED,
+    ),
+    "bandit": Kind(
+        "learns: sequential halving over tunables",
+        bandit.make,
+        told_intents=True,
+        argument=_SEARCHED,
+    ),
     "scx": Kind(
         "a scheduler program from elsewhere",
         external.make,
