@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's course, with a runner that needs no machine: order, records, faults, training, resuming."""
+"""A run's course, with a runner that needs no machine: records, faults, training, resuming."""
 
 from __future__ import annotations
 
