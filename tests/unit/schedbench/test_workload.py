@@ -220,3 +220,16 @@ def test_its_scripts_are_shell(name: str) -> None:
 def test_the_drivers_they_need_exist() -> None:
     used = {name for one in SHIPPED.values() for name in guestfiles.drivers_of(one)}
     assert used <= set(drivers.names())
+
+
+def test_the_documentation_s_table_is_theirs() -> None:
+    text = (Path(__file__).parents[3] / "docs/schedbench/workloads.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.count(" | ") == 4 and "---" not in line][1:]
+    arrow = {Better.LOWER: "↓", Better.HIGHER: "↑"}
+    wanted = []
+    for one in SHIPPED.values():
+        parts = ", ".join(f"{part.name}: {part.intent}" for part in one.parts)
+        metrics = ", ".join(f"{m.name} {arrow[m.better]} ({m.unit})" for m in one.metrics)
+        clocks = ", ".join(sorted(one.clocks))
+        wanted.append(f"| {one.name} | {one.title} | {parts} | {metrics} | {clocks} |")
+    assert rows == wanted
