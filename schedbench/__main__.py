@@ -9,11 +9,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from schedbench.cli import Exit, Output, compare, doctor, report, run, score, verify
+from schedbench.cli import (
+    Exit,
+    Output,
+    compare,
+    crosscheck,
+    doctor,
+    prove,
+    report,
+    run,
+    score,
+    verify,
+)
 from schedbench.cli import list as list_
 from schedcpd.errors import SchedcpError
 
-COMMANDS = (list_, run, score, compare, verify, report, doctor)
+COMMANDS = (list_, run, score, compare, verify, report, doctor, prove, crosscheck)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,12 +8,12 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from schedbench import drivers, guestfiles, kernellog, profiles
-from schedbench.arms.base import ANY_SCHEDULER, ArmScript
+from schedbench import drivers, guestfiles, profiles
+from schedbench.arms.base import ArmScript
 from schedbench.guest.image import bench_image
 from schedbench.model import (
     Clock,
@@ -25,7 +25,7 @@ from schedbench.model import (
     SizeClass,
     Workload,
 )
-from schedbench.reading import MarkerReader, Reading, judge, repeats_so_far, schedulers, where
+from schedbench.reading import MarkerReader, Reading, judge, mark, repeats_so_far, schedulers, where
 from schedbench.records import Boot
 from schedbench.run import observations
 from schedbench.run.environment import environment
@@ -167,27 +167,6 @@ class WallRunner:
             scheduler=next((name for name in reversed(reading.schedulers) if name), ""),
             arm_log={"said": reading.arm_said[-16_384:]} if reading.arm_said else {},
         )
-
-
-def mark(reading: Reading, messages: Sequence[str], expected: str) -> Reading:
-    """The reading, marked if the kernel complained or the scheduler was not the arm's.
-
-    A sample that is lost already keeps its state and gets the kernel's words as a further reason.
-    """
-    marks = []
-    others = [name for name in reading.schedulers if name != expected]
-    if reading.schedulers and expected != ANY_SCHEDULER and others:
-        found, wanted = others[0] or "no scheduler", expected or "none"
-        marks.append(f"the arm's scheduler is {wanted}, but {found} was enabled")
-    told = kernellog.grave(messages)
-    if told:
-        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-        marks.append(f"the kernel said: {told[0]}{more}")
-    if not marks or reading.state is SampleState.INFRASTRUCTURE:
-        return reading
-    state = SampleState.MARKED if reading.state is SampleState.OK else reading.state
-    reason = "; ".join([reading.reason, *marks] if reading.reason else marks)
-    return replace(reading, state=state, reason=reason)
 
 
 def _gone(error: MicroVmError, taking: _Taking, workload: Workload) -> Reading:
