@@ -13,7 +13,7 @@ from schedbench.evaluate.data import Data
 from schedbench.evaluate.results import Results
 from schedbench.evaluate.stats import LEVEL
 from schedbench.model import Sample, Workload
-from schedbench.report.figures import interval, p_value, quantity, ratio
+from schedbench.report.figures import interval, p_value, quantity, ratio, short
 from schedbench.report.plots import Row, forest, of_comparison, series, strip
 from schedbench.report.svg import marker
 from schedbench.report.text import READING, broken, troubles
@@ -49,7 +49,8 @@ def _part(place: int, data: Data, found: Results) -> str:
     arms = _arms(data, found)
     facts = (
         f"{where.clock} clock, size {where.size}, profile {where.profile}, {record.boot} boots; "
-        f"kernel {where.kernel}; QEMU {where.qemu}, {where.accelerator}; image {where.image[:12]}; "
+        f"kernel {short(where.kernel)}; {short(where.qemu)}; {where.accelerator}; "
+        f"image {short(where.image)}; "
         f"began {began}"
     )
     incomplete = (
