@@ -204,8 +204,10 @@ class RunFolder:
         write_whole(path, dump(sample).encode())
         return path
 
-    def write_log(self, key: SampleKey, text: str) -> None:
-        write_whole(self.path / LOGS / f"{stem(key)}.txt", text.encode("utf-8", "replace"))
+    def write_log(self, key: SampleKey, text: str, name: str = "") -> None:
+        """The console of a sample. `name`: of its file without the ending, if it is a fault's."""
+        path = self.path / LOGS / f"{name or stem(key)}.txt"
+        write_whole(path, text.encode("utf-8", "replace"))
 
     def _read(self, folder: str, *, faults: bool) -> Iterator[Sample]:
         for path in sorted((self.path / folder).glob("**/*.json")):

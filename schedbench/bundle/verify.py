@@ -19,7 +19,7 @@ from schedbench.codec import to_json
 from schedbench.errors import BenchError
 from schedbench.evaluate import results
 from schedbench.evaluate.data import Data, read
-from schedbench.model import Clock, Sample, SampleKey, SampleState, Workload
+from schedbench.model import Clock, Sample, SampleState, Workload
 from schedbench.records import FILES, RunFolder, RunRecord
 from schedcpd.errors import SchedcpError, UnsupportedError
 
@@ -44,7 +44,7 @@ class Check:
 class Repeater(Protocol):
     """Takes a virtual-clock sample again."""
 
-    async def again(self, record: RunRecord, bundle: Path, key: SampleKey) -> Sample:
+    async def again(self, record: RunRecord, sample: Sample) -> Sample:
         """Raises UnsupportedError where this machine cannot (another QEMU build or kernel)."""
 
 
@@ -88,7 +88,7 @@ async def verify(bundle: Path, options: Options) -> list[Check]:
     )
     checks.append(await _guarded("results", lambda: _results(bundle, data, manifest)))
     if data.record.environment.clock is Clock.VIRTUAL and options.reruns:
-        checks.append(await _guarded("re-run", lambda: _rerun(bundle, data, options)))
+        checks.append(await _guarded("re-run", lambda: _rerun(data, options)))
     return checks
 
 
@@ -195,7 +195,7 @@ async def _results(bundle: Path, data: Data, manifest: Manifest) -> Check:
     return _check("results", problems, said)
 
 
-async def _rerun(bundle: Path, data: Data, options: Options) -> Check:
+async def _rerun(data: Data, options: Options) -> Check:
     if options.repeater is None:
         raise UnsupportedError("there is nothing here to take a virtual-clock sample again with")
     candidates = [
@@ -208,7 +208,7 @@ async def _rerun(bundle: Path, data: Data, options: Options) -> Check:
     chosen = random.SystemRandom().sample(candidates, min(options.reruns, len(candidates)))
     problems = []
     for sample in chosen:
-        again = await options.repeater.again(data.record, bundle, sample.key)
+        again = await options.repeater.again(data.record, sample)
         if again.digest != sample.digest:
             problems.append(
                 f"{name_of(sample.key)}: the console's bytes differ: {sample.digest[:16]} is "

@@ -151,9 +151,10 @@ def too_few(rows: Sequence[Comparison]) -> tuple[str, ...]:
         least = min((_least_p(row) for row in family), default=0.0)
         if least * len(family) > ALPHA:
             most = max(row.arm_n for row in family)
+            what = "1 workload" if len(family) == 1 else f"{len(family)} workloads"
             said.append(
-                f"{arm}: {most} samples of each of {len(family)} workloads can show no win: the "
-                f"least p there is, {least:.2g}, times {len(family)} is over {ALPHA}"
+                f"{arm}: {most} samples of {what} can show no win: the least p there is, "
+                f"{least:.2g}, times {len(family)} is over {ALPHA}"
             )
     return tuple(said)
 
