@@ -20,7 +20,7 @@ from schedbench.vclock.errors import VClockError
 from schedbench.vclock.machine import Machine, Result, command_line, run
 from schedbench.virtual import sample
 from schedcpd.host import process
-from schedcpd.microvm.kernel import backports_kernel
+from schedcpd.microvm.kernel import backports_kernel, vmlinux
 
 SCRIPT = """
 for n in 1 2 4 8; do vbench par $n 40; done
@@ -50,7 +50,7 @@ async def guest(machine: Machine, plugin: Path, script: str = SCRIPT) -> Result:
     return await run(
         machine,
         plugin=plugin,
-        vmlinuz=kernel.vmlinuz,
+        vmlinux=await vmlinux(kernel),
         files=await build.guest_programs(quiet),
         script=script,
         timeout_s=600,
@@ -87,7 +87,7 @@ async def kit(plugin: Path) -> sample.Kit:
     kernel = await backports_kernel(quiet)
     root = Path((await process.run(["tools/builder", "make"], timeout_s=1800)).check().text.strip())
     return sample.Kit(
-        kernel.vmlinuz, kernel.release, plugin, root, "", machine.Clock.VIRTUAL, qemu.find()
+        await vmlinux(kernel), kernel.release, plugin, root, "", machine.Clock.VIRTUAL, qemu.find()
     )
 
 
@@ -152,7 +152,9 @@ async def refusal(
     kernel = await backports_kernel(quiet)
     initrd = tmp_path / "initrd"
     initrd.touch()
-    argv = command_line(Machine(), binary, plugin, kernel.vmlinuz, initrd, tmp_path / "serial")
+    argv = command_line(
+        Machine(), binary, plugin, await vmlinux(kernel), initrd, tmp_path / "serial"
+    )
     assert any(change[0] in arg for arg in argv), change
     argv = [arg.replace(*change) if change[0] else arg for arg in argv]
     ended = await process.run([*argv, *more], timeout_s=60)
