@@ -13,7 +13,7 @@ from schedcpd.verify.source.reader import SOURCE
 from schedcpd.verify.source.sandbox import MIB, Limits, SandboxRun
 from schedcpd.verify.source.toolchain import Toolchain
 
-LIMITS = Limits(cpu_s=30, wall_s=60, memory=2048 * MIB, file=16 * MIB, output=256 << 10)
+LIMITS = Limits(cpu_s=15, wall_s=60, memory=2048 * MIB, file=16 * MIB, output=256 << 10)
 _EVIDENCE = 4000
 _SIGNALLED = 128
 
@@ -77,14 +77,14 @@ def _problem(done: SandboxRun) -> Finding | None:
         )
     if done.exit_code == 0:
         return None
+    first = next((line for line in said.splitlines() if "error:" in line), said[:200])
     if done.exit_code >= _SIGNALLED or "PLEASE submit a bug report" in said:
         return Finding(
             "compile.crash",
-            f"The compiler died (exit {done.exit_code}).",
+            f"The compiler died (exit {done.exit_code}): {first}",
             said,
-            "write plainer C: what breaks the compiler is not taken",
+            "write plainer C: what breaks the compiler is not taken (signed division does, in BPF)",
         )
-    first = next((line for line in said.splitlines() if "error:" in line), said[:200])
     return Finding(
         "compile.error",
         f"It does not compile: {first}",

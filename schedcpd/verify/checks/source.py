@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from schedcpd.verify.check import Finding, Report
 from schedcpd.verify.rules.contexts import check_contexts
 from schedcpd.verify.rules.cpus import check_cpus
+from schedcpd.verify.rules.inserts import check_inserts
 from schedcpd.verify.rules.loops import check_loops
 from schedcpd.verify.rules.names import check_asm, check_calls, check_licence, check_sections
 from schedcpd.verify.rules.ops import check_ops
@@ -34,6 +35,7 @@ RULES: Sequence[Rule] = (
     check_contexts,
     check_loops,
     check_queues,
+    check_inserts,
     check_returns,
     check_cpus,
     check_slices,

@@ -23,8 +23,8 @@ class Node:
     kind    int (`value`, None if unknown; `name`: enumerators in it), str (`name`), ref (`name`,
             `scope`: param, local, global or func), member (`name` of the struct `of`), call
             (`name`, `pointer`: not of a function), bin and un (`sign`), cond, index, list, void
-            (a cast to void), decl (`name`, type in `of`), asm (`name`: its words), block, value-block, if,
-            loop, return, switch, case, default, break, continue, group, other
+            (a cast to void), decl (`name`, type in `of`), asm (`name`: its words); block,
+            value-block, if, loop, return, switch, case, default, break, continue, group, other
     parts   operands, arguments or statements in their order
     """
 
