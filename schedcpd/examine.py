@@ -187,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--no-vm", action="store_true", help="only what needs no micro-VM")
     result.add_argument("--manifest", type=Path, help="default: the one beside FILE, if any")
     result.add_argument("--tunables", default="{}", metavar="JSON")
-    result.add_argument("-I", dest="include", action="append", type=Path, default=[], metavar="DIR")
+    result.add_argument("-I", "--include", action="append", type=Path, default=[], metavar="DIR")
     result.add_argument("--bpf-dir", type=Path, metavar="DIR", help="manifests for policies")
     result.add_argument("--cpus", type=int, default=0, help="check policies for such a machine")
     result.add_argument("--release", default="", help="kernel; default: the micro-VM's own")
