@@ -105,6 +105,7 @@ class Workload:
     visible: tuple[str, ...]  # what an agent may be told: names of fields
     perturbation: str  # what a seed changes
     digest: str = ""  # sha256 of the YAML and of its drivers' sources
+    clock_defined: bool = False  # work is so many seconds of CPU time, not so many instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Profile:
     threads: int = 1
     numa_nodes: int = 1
     memory_mib: int = 1536
-    insn_ps: int = 1000  # virtual clock: picoseconds an instruction takes
+    insn_ps: int = 4000  # virtual clock: picoseconds an instruction takes (docs/vclock.md: Cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,4 +185,5 @@ class Suite:
     lambda_: float  # price of budget overuse
     clip: tuple[float, float]  # of each I
     size: SizeClass
-    boots: int
+    boots: int  # fresh boots for each workload and arm: as many seeds
+    extend_to: int = 0  # boots that an unstable workload is extended to; 0: it is not

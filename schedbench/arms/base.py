@@ -2,8 +2,9 @@
 """The interface of an arm: what runs beside a workload. docs/schedbench/arms.md.
 
 An arm is files that are put into the guest and shell that runs there, so that the same arm works
-under both clocks (a XX
-get to take training samples first, under a budget that is equal for all of them.
+under both clocks (a virtual-clock guest has nothing but its initramfs). Arms that learn implement
+LearningArm as well: they get to take training samples first, under a budget that is equal for all
+of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from schedbench.model import Clock, Part, Sample
+
+ANY_SCHEDULER = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,22 @@ class ArmScript:
     programs: tuple[str, ...] = ()  # absolute guest paths of programs it needs
     start: str = ""
     stop: str = ""
-    expects_scheduler: str = ""  # ops name that must be enabled from start to stop; "" for none
+    # The ops name that must be enabled from start to stop; "": none may be; ANY_SCHEDULER: any or
+    # none, since the arm itself decides or looks after it.
+    expects_scheduler: str = ""
 
 
 class Arm(Protocol):
-    name: str
-    clocks: frozenset[Clock]
-    told_intents: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def clocks(self) -> frozenset[Clock]:
+        """Those it can run under."""
+
+    @property
+    def told_intents(self) -> bool:
+        """Whether `Told.parts` is filled for it."""
 
     def describe(self) -> Mapping[str, object]:
         """Everything that makes two arms of this name different: versions, tunables, hashes."""
@@ -61,6 +73,10 @@ Trial = Callable[[Mapping[str, object], int], Awaitable[Sample]]
 @runtime_checkable
 class LearningArm(Protocol):
     """An arm that searches before it is measured. After `train` its `script` is frozen."""
+
+    def configured(self, configuration: Mapping[str, object]) -> Arm:
+        """The arm with this configuration: what one training sample runs. Raises BenchError for one
+        that is not in its space."""
 
     async def train(self, workload: str, trial: Trial, budget: int, seed: int) -> None:
         """Takes at most `budget` samples by `trial(configuration, seed)` on training seeds, which

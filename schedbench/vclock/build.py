@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from schedbench import scxload
 from schedbench.vclock.errors import VClockError
+from schedbench.vclock.machine import Files, Link
+from schedbench.vclock.rootfs import MERGED, Closure
 from schedcpd.host import process
 from schedcpd.microvm.apt import private_apt
 from schedcpd.microvm.cache import Progress, cache_dir, content_key, locked, made_whole
@@ -23,14 +25,6 @@ TOP = HERE.parents[1]
 SUITE = "trixie"
 HEADER_MEMBER = re.compile(r"[^/]+/include/qemu/qemu-plugin\.h")
 CFLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror")
-BPFTOOL = "/usr/sbin/bpftool"
-
-
-@dataclass(frozen=True, slots=True)
-class GuestFiles:
-    """Programs for the guest: path in the guest (no leading slash) to content."""
-
-    files: dict[str, bytes]
 
 
 def _folder() -> Path:
@@ -108,14 +102,14 @@ async def _builder(*argv: str, out: Path | None = None) -> str:
     return (await process.run(command, timeout_s=1800)).check(" ".join(argv[:2])).text
 
 
-async def guest_programs(progress: Progress) -> GuestFiles:
+async def guest_programs(progress: Progress) -> Files:
     """busybox and the programs of guest/*.c, static, under bin/."""
     sources = sorted((HERE / "guest").glob("*.c"))
     root = (await process.run([TOP / "tools" / "builder", "make"], timeout_s=1800)).check().text
     key = content_key(Path(root.strip()).name, *(path.read_bytes() for path in sources))
     target = _folder() / f"guest-{key}"
     with locked(_folder() / "lock"):
-        files = {"bin/busybox": await busybox(progress)}
+        files: Files = {"bin/busybox": await busybox(progress)}
         if not target.exists():
             progress("vclock: compiling the guest's programs")
             with made_whole(target) as scratch:
@@ -126,28 +120,15 @@ async def guest_programs(progress: Progress) -> GuestFiles:
                     )  # fmt: skip
     for path in sources:
         files[f"bin/{path.stem}"] = (target / path.stem).read_bytes()
-    return GuestFiles(files)
+    return files
 
 
-async def bpftool() -> GuestFiles:
-    """bpftool and its libraries, from the builder chroot."""
-    root = Path(
-        (await process.run([TOP / "tools" / "builder", "make"], timeout_s=1800))
-        .check()
-        .text.strip()
-    )
-    needed = re.findall(r"(/\S+) \(0x", await _builder("ldd", BPFTOOL))
-    files = {"bin/bpftool": (root / BPFTOOL.lstrip("/")).read_bytes()}
-    for name in needed:
-        files[name.lstrip("/")] = (root / name.lstrip("/")).resolve().read_bytes()
-    return GuestFiles(files)
-
-
-async def scheduler_object(name: str) -> bytes:
-    """The BPF object of one of our schedulers. Raises VClockError if there is no such one."""
-    folder = (await process.run([TOP / "tools" / "build-bpf"], timeout_s=1800)).check().text.strip()
-    path = Path(folder) / f"{name}.bpf.o"
-    if not path.exists():
-        known = ", ".join(sorted(p.name.removesuffix(".bpf.o") for p in path.parent.glob("*.o")))
-        raise VClockError(f"no scheduler {name!r}", hint=f"there are: {known}")
-    return path.read_bytes()
+async def scheduler_loader(progress: Progress) -> Files:
+    """bin/scxload and its libraries, from the builder chroot."""
+    made = (await process.run([TOP / "tools" / "builder", "make"], timeout_s=1800)).check()
+    loader = (await scxload.program(progress)).read_bytes()
+    closure = Closure(Path(made.text.strip()))
+    closure.libraries("/bin/scxload", loader)
+    # The proof's guest has a real /bin; the others are Debian's links.
+    links = {name: Link(f"usr/{name}") for name in MERGED if name != "bin"}
+    return closure.files | links | {"bin/scxload": loader}

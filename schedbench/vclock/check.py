@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from schedbench import scxload
 from schedbench.vclock import build, figures
 from schedbench.vclock.errors import VClockError
 from schedbench.vclock.machine import Clock, Machine, Result, run
@@ -36,8 +37,7 @@ vbench pingpong 500 0 1
 vbench rate 20
 """
 ATTACH = """
-bpftool struct_ops register /scheduler.bpf.o /sys/fs/bpf/scheduler >/tmp/log 2>&1 || cat /tmp/log
-sleep 1
+scxload --background /tmp /scheduler.bpf.o
 echo "scheduler=$(cat /sys/kernel/sched_ext/state) name=$(cat /sys/kernel/sched_ext/root/ops)"
 """
 DETACHED = """
@@ -112,10 +112,11 @@ class Prover:
         """
         kernel = await backports_kernel(self._progress)
         plugin = await build.plugin(self._progress)
-        files = (await build.guest_programs(self._progress)).files
+        files = await build.guest_programs(self._progress)
         if case.scheduler != DEFAULT:
-            files |= (await build.bpftool()).files
-            files["scheduler.bpf.o"] = await build.scheduler_object(case.scheduler)
+            files |= await build.scheduler_loader(self._progress)
+            found = await scxload.scheduler_object(case.scheduler)
+            files["scheduler.bpf.o"] = found.read_bytes()
 
         async def once(machine: Machine, label: str) -> Result:
             self._progress(f"{case.name}: {label}")

@@ -12,7 +12,7 @@ from schedcpd.deploy.intents import IntentTable
 from schedcpd.deploy.measure import measures_of
 from schedcpd.deploy.ports import DeployView, Limits, Listener
 from schedcpd.deploy.state import Deployment, DeployState, KillSwitch, StateStore
-from schedcpd.errors import SchedcpError
+from schedcpd.errors import SchedcpError, UnsupportedError
 from schedcpd.host.clock import Clock
 from schedcpd.host.scx import Scx, ScxSnapshot
 from schedcpd.model import DaemonState, Outcome, OutcomeKind, SchedulerStatus
@@ -46,6 +46,11 @@ class Core:
         self.failures: dict[str, tuple[int, int]] = {}  # sha256 -> how often, when (ns)
         self.intents = IntentTable(host, lambda why: self.listener.deploy_write_failed(why))
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def require_supported(self) -> None:
+        """UnsupportedError with the reason where this kernel can run no scheduler of ours."""
+        if self.unsupported:
+            raise UnsupportedError(self.unsupported)
 
     def view(self) -> DeployView:
         killed = self.kill_switch.reason()

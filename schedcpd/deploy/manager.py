@@ -98,6 +98,10 @@ class DeployManager:
         """Why nothing is attached before an operator's word, "" when it may be."""
         return self._core.state.held
 
+    def require_supported(self) -> None:
+        """UnsupportedError with the reason where this kernel can run no scheduler of ours."""
+        self._core.require_supported()
+
     async def stats(self, cgroups: Iterable[int] | None) -> Mapping[str, Any]:
         """The scheduler's counters (docs/contracts.md). SchedulerHostError when none runs."""
         return await self._core.host.stats(cgroups)

@@ -17,7 +17,6 @@ from schedcpd.errors import (
     KilledError,
     SchedcpError,
     SchedulerHostError,
-    UnsupportedError,
 )
 from schedcpd.model import Candidate, OutcomeKind, SchedulerStatus, Verdict
 
@@ -34,8 +33,7 @@ class Swap:
     def refuse(self) -> None:
         """Raises why nothing may be attached at all: unsupported, killed, foreign."""
         core = self._core
-        if core.unsupported:
-            raise UnsupportedError(core.unsupported)
+        core.require_supported()
         killed = core.kill_switch.reason()
         if killed:
             raise KilledError(f"the kill switch is latched: {killed}", hint="`schedctl resume`")

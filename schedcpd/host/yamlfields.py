@@ -83,6 +83,7 @@ def text(
     pattern: re.Pattern[str] | None = None,
     pattern_means: str = "",
     empty: bool = False,
+    longest: int = MAX_TEXT,
 ) -> str | None:
     """Text, by `choices` or by a pattern whose meaning is given in words."""
     value = node.value if isinstance(node, Scalar) else None
@@ -93,11 +94,11 @@ def text(
         problems.add(node.line, where, f'"{shown(value)}" is not allowed', one_of(value, choices))
     elif not value.strip() and not empty:
         problems.add(node.line, where, "is empty", "write a value or remove the key")
-    elif len(value) > MAX_TEXT or any(not c.isprintable() and c not in "\n\t" for c in value):
+    elif len(value) > longest or any(not c.isprintable() and c not in "\n\t" for c in value):
         problems.add(
             node.line,
             where,
-            f"is longer than {MAX_TEXT} characters or holds control characters",
+            f"is longer than {longest} characters or holds control characters",
             "shorten it to printable text",
         )
     elif pattern is not None and not pattern.fullmatch(value):

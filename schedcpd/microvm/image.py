@@ -54,6 +54,7 @@ EXCLUDED_PATHS = (
     "/usr/share/doc/*",
 )  # fmt: skip
 TIMEOUT_S = 1800.0
+KEEP = 4  # images: the common one and the benchmark's, and the last of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,38 @@ class Image:
     busybox: bytes
 
 
-def image_key() -> str:
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What an image has beyond the common one: Debian packages, and units of theirs not to start.
+
+    The order of the names does not matter: the same extras make the same image.
+    """
+
+    packages: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All packages of the image."""
+        return (*PACKAGES, *sorted(set(self.packages) - set(PACKAGES)))
+
+    @property
+    def not_started(self) -> tuple[str, ...]:
+        return (*DISABLED, *sorted(set(self.disabled) - set(DISABLED)))
+
+
+NOTHING_EXTRA = Extra()
+
+
+def image_key(extra: Extra = NOTHING_EXTRA) -> str:
     """Hash of everything the image is made from, but for the versions of Debian's packages."""
     guest = [path.read_bytes() for path in sorted(GUEST.iterdir()) if path.is_file()]
-    recipe = repr((1, SUITE, PACKAGES, SOURCE_PACKAGE, DISK_BYTES, MASKED, DISABLED))
+    recipe = repr((1, SUITE, extra.wanted, SOURCE_PACKAGE, DISK_BYTES, MASKED, extra.not_started))
     return content_key(recipe, FSTAB, AUTOLOGIN, repr(EXCLUDED_PATHS), *guest)
 
 
-def cached_image() -> Image | None:
-    key = image_key()
+def cached_image(extra: Extra = NOTHING_EXTRA) -> Image | None:
+    key = image_key(extra)
     folder = cache_dir() / "image" / key
     if not (folder / "disk.ext4").exists():
         return None
@@ -93,25 +117,27 @@ def as_root(*argv: str | Path) -> list[str]:
     return ["sudo", "--", *words]
 
 
-async def build_image(progress: Progress, *, refresh: bool = False) -> Image:
+async def build_image(
+    progress: Progress, *, extra: Extra = NOTHING_EXTRA, refresh: bool = False
+) -> Image:
     """The image, made if the cache has none (or made again with `refresh`).
 
     Raises MicroVmError or ProcessError with the tool's last words.
     """
-    known = cached_image()
+    known = cached_image(extra)
     if known is not None and not refresh:
         return known
     async with async_locked(cache_dir() / "image" / "lock"):
-        known = cached_image()
+        known = cached_image(extra)
         if known is not None and not refresh:
             return known
-        return await _make(progress)
+        return await _make(progress, extra)
 
 
-async def _make(progress: Progress) -> Image:
+async def _make(progress: Progress, extra: Extra) -> Image:
     if shutil.which("mmdebstrap") is None:
         raise MicroVmError("mmdebstrap is not installed", hint="apt install mmdebstrap")
-    target = cache_dir() / "image" / image_key()
+    target = cache_dir() / "image" / image_key(extra)
     with made_whole(target) as scratch:
         apt = await private_apt([SUITE], progress, source=True)
         progress(f"image: fetching the source of {SOURCE_PACKAGE}")
@@ -121,14 +147,14 @@ async def _make(progress: Progress) -> Image:
         list_file = scratch / "debian.sources"
         list_file.write_text(debian.deb822([SUITE, f"{SUITE}-updates"]), encoding="utf-8")
         root = scratch / "root"
-        progress(f"image: mmdebstrap {SUITE} with {len(PACKAGES)} packages (about a minute)")
+        progress(f"image: mmdebstrap {SUITE} with {len(extra.wanted)} packages (minutes)")
         argv = as_root(
             "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
             *[f"--aptopt={line}" for line in await debian.inherited_options()],
             *[f"--dpkgopt=path-exclude={path}" for path in EXCLUDED_PATHS],
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(extra.wanted)}",
             f"--customize-hook=tar -x -C \"$1\" --no-same-owner -f '{overlay}'",
-            f'--customize-hook=chroot "$1" systemctl --quiet disable {" ".join(DISABLED)}',
+            f'--customize-hook=chroot "$1" systemctl --quiet disable {" ".join(extra.not_started)}',
             f'--customize-hook=chroot "$1" systemctl --quiet mask {" ".join(MASKED)}',
             '--customize-hook=chroot "$1" systemctl --quiet enable schedcp-guest.service',
             SUITE, root, list_file,
@@ -149,8 +175,8 @@ async def _make(progress: Progress) -> Image:
             (await process.run(as_root("rm", "-rf", root), timeout_s=600)).check()
         shutil.rmtree(scratch / "source")
         overlay.unlink()
-    prune(cache_dir() / "image", keep=2)
-    image = cached_image()
+    prune(cache_dir() / "image", keep=KEEP)
+    image = cached_image(extra)
     if image is None:
         raise MicroVmError("the image was made but cannot be found again")
     progress(f"image: {image.id} is ready")

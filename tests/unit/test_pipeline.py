@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from schedcpd.config import Config, DeployConfig, ObserveConfig
 from schedcpd.deploy.admission import GateAdmission
-from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
+from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError, UnsupportedError
 from schedcpd.host.cgroupfs import Cgroup2
 from schedcpd.host.clock import SystemClock
 from schedcpd.host.inotify import LibcInotify
@@ -335,6 +335,14 @@ async def test_a_pin_that_cannot_be_kept_is_not_made(daemon: Daemon) -> None:
     with pytest.raises(SchedcpError, match=r"cannot write .*pins\.json"):
         await daemon.pipeline.pin("nginx", IntentClass.BATCH, actor="uid 0")
     assert daemon.intent("/nginx.service").source is IntentSource.RULE
+
+
+async def test_where_nothing_can_run_a_pin_is_refused_and_not_kept(daemon: Daemon) -> None:
+    daemon.begin("/nginx.service", "nginx", 11)
+    daemon.rig.manager._core.unsupported = "this kernel has no sched_ext"
+    with pytest.raises(UnsupportedError, match="sched_ext"):
+        await daemon.pipeline.pin("nginx", IntentClass.BATCH, actor="uid 0")
+    assert daemon.pipeline.pins() == {}
 
 
 async def test_the_agent_is_asked_only_of_the_unknown_and_never_waited_for(daemon: Daemon) -> None:

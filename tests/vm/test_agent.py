@@ -116,4 +116,4 @@ async def test_an_unknown_workload_is_asked_about(vm_image: VmSpec, tmp_path: Pa
         probe = "import socket; socket.socket(socket.AF_UNIX).connect('/run/schedcp/agent.sock')"
         denied = await vm.run(["runuser", "-u", "nobody", "--", "python3", "-c", probe])
         assert denied.exit_code != 0
-        assert "PermissionError" in denied.text
+        assert "PermissionError" in denied.error_text

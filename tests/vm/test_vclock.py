@@ -45,7 +45,7 @@ async def guest(machine: Machine, plugin: Path, script: str = SCRIPT) -> Result:
         machine,
         plugin=plugin,
         vmlinuz=kernel.vmlinuz,
-        files=(await build.guest_programs(quiet)).files,
+        files=await build.guest_programs(quiet),
         script=script,
         timeout_s=600,
     )

@@ -30,6 +30,9 @@
  *     otherwise such a kick would decide when a waiting interrupt is taken.
  *   - Per-vCPU counters in generated code take the index of the vCPU that runs only where the
  *     translation is for a "parallel context", which thread=single does not set. We set it.
+ *   - QEMU sizes each vCPU's TLB by gettimeofday(). What a TLB still holds shows: Linux does not
+ *     flush other CPUs' TLBs when it makes a page writable and takes a spurious fault where an old
+ *     entry is left. QEMU therefore gets virtual time from gettimeofday(), too.
  *   - A halted vCPU leaves without a word to plugins. Its halt is noticed by the next vCPU that QEMU
  *     tries to run, or by the idle check when QEMU tried them all.
  *
@@ -37,7 +40,8 @@
  * table is as expected. docs/vclock.md says how a build gets on the list.
  *
  * Arguments: insn-ps=N (default 1000: 1 instruction a nanosecond), quantum-ns=N (default 20000),
- * pause=N (what a PAUSE costs, in instructions; default 300).
+ * pause=N (what a PAUSE costs, in instructions; default 300), limit-ms=N (QEMU exits with 4 at that
+ * virtual time; default none).
  */
 #define _GNU_SOURCE /* dladdr, dl_iterate_phdr */
 #include <dlfcn.h>
@@ -46,16 +50,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <qemu-plugin.h>
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
-#define MAX_VCPUS 16 /* as many as a scoreboard of QEMU has entries before it moves in memory */
-#define LIMIT	  (1ULL << 62)
-#define NEVER	  INT64_MAX
-#define FAR	  (NEVER / 4 / PS) /* ns, 26 days: nothing waits for a later timer */
-#define PS	  1000LL /* picoseconds in a nanosecond: times here are in ps, QEMU's in ns */
+#define MAX_VCPUS  16 /* as many as a scoreboard of QEMU has entries before it moves in memory */
+#define LIMIT	   (1ULL << 62)
+#define NEVER	   INT64_MAX
+#define FAR	   (NEVER / 4 / PS) /* ns, 26 days: nothing waits for a later timer */
+#define EXIT_LIMIT 4
+#define PS	   1000LL /* picoseconds in a nanosecond: times here are in ps, QEMU's in ns */
 
 /* GNU build ids of qemu-system-x86_64 for which docs/vclock.md records a proof. */
 static const struct {
@@ -116,8 +123,9 @@ static struct qemu_plugin_scoreboard *counts;
 static int n_vcpus, turn = -1;
 static int64_t now, turn_end;
 static int64_t insn_ps = 1000, quantum = 20000 * PS, pause_insns = 300;
-static bool asking;    /* we call cpu_thread_is_idle() ourselves */
-static bool delivered; /* the last turn given came with an interrupt */
+static int64_t limit = NEVER; /* of `now` */
+static bool asking;	      /* we call cpu_thread_is_idle() ourselves */
+static bool delivered;	      /* the last turn given came with an interrupt */
 
 /* Time as the running vCPU sees it; `now` when none has the turn (timers run). */
 static int64_t current_time(void)
@@ -129,6 +137,16 @@ static int64_t current_time(void)
 static int64_t vclock_get(void)
 {
 	return qemu_in_vcpu_thread() ? current_time() / PS : 0;
+}
+
+/* For the sizes of TLBs; they change at virtual times then. */
+static int vclock_gettimeofday(struct timeval *time, void *zone)
+{
+	int64_t ns = vclock_get();
+
+	time->tv_sec = ns / 1000000000;
+	time->tv_usec = ns % 1000000000 / 1000;
+	return 0;
 }
 
 static bool asleep(int i)
@@ -218,6 +236,10 @@ static bool dispatch(void)
 			end = timer;
 		}
 		now = end;
+		if (now >= limit) {
+			fprintf(stderr, "vclock: the limit of virtual time is reached\n");
+			_exit(EXIT_LIMIT);
+		}
 		qemu_clock_run_timers(CLOCK_VIRTUAL);
 	}
 }
@@ -329,6 +351,51 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *out)
 	return 1; /* the first object is the program itself */
 }
 
+/* Points the program's own calls of gettimeofday() at ours. Counts the calls' slots it changed. */
+static int redirect_clock(struct dl_phdr_info *info, size_t size, void *changed)
+{
+	const ElfW(Dyn) *dynamic = NULL;
+	const ElfW(Rela) * tables[2] = { NULL, NULL };
+	const ElfW(Sym) *symbols = NULL;
+	size_t sizes[2] = { 0, 0 };
+	const char *names = NULL;
+	long page = sysconf(_SC_PAGESIZE);
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			dynamic = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+	for (; dynamic && dynamic->d_tag != DT_NULL; dynamic++) {
+		const void *at = (const void *)dynamic->d_un.d_ptr; /* relocated by the loader */
+
+		switch (dynamic->d_tag) {
+		case DT_RELA: tables[0] = at; break;
+		case DT_RELASZ: sizes[0] = dynamic->d_un.d_val; break;
+		case DT_JMPREL: tables[1] = at; break;
+		case DT_PLTRELSZ: sizes[1] = dynamic->d_un.d_val; break;
+		case DT_SYMTAB: symbols = at; break;
+		case DT_STRTAB: names = at; break;
+		}
+	}
+	for (int t = 0; symbols && names && t < 2; t++) {
+		for (size_t i = 0; i < sizes[t] / sizeof(ElfW(Rela)); i++) {
+			const ElfW(Rela) *rela = &tables[t][i];
+			uintptr_t slot = info->dlpi_addr + rela->r_offset;
+			unsigned int type = ELF64_R_TYPE(rela->r_info);
+			void *start = (void *)(slot & -page);
+
+			if ((type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) ||
+			    strcmp(names + symbols[ELF64_R_SYM(rela->r_info)].st_name,
+				   "gettimeofday") ||
+			    mprotect(start, page, PROT_READ | PROT_WRITE))
+				continue;
+			*(void **)slot = (void *)vclock_gettimeofday;
+			mprotect(start, page, PROT_READ); /* as RELRO has it */
+			++*(int *)changed;
+		}
+	}
+	return 1; /* the first object is the program itself */
+}
+
 static int refuse(const char *why, const char *what)
 {
 	fprintf(stderr, "vclock: refused: %s%s\n", why, what);
@@ -408,6 +475,7 @@ static int64_t number(const char *arg, const char *name, int64_t max)
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
 	struct accel_ops *ops;
+	int clocks = 0;
 
 	for (int i = 0; i < argc; i++) {
 		int64_t value;
@@ -418,8 +486,11 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 			quantum = value * PS;
 		else if ((value = number(argv[i], "pause", 100000)))
 			pause_insns = value;
+		else if ((value = number(argv[i], "limit-ms", 100000000)))
+			limit = value * 1000000 * PS;
 		else
-			return refuse("wrong argument (insn-ps=, quantum-ns=, pause=): ", argv[i]);
+			return refuse("wrong argument (insn-ps=, quantum-ns=, pause=, limit-ms=): ",
+				      argv[i]);
 	}
 	if (check_build(info))
 		return 1;
@@ -427,6 +498,9 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	if (!ops || !in_program(ops->ops_init) || ops->cpus_are_resettable ||
 	    ops->create_vcpu_thread)
 		return refuse("no accelerator table of TCG as known", "");
+	dl_iterate_phdr(redirect_clock, &clocks);
+	if (clocks != 1)
+		return refuse("this QEMU does not call gettimeofday() as known", "");
 	qemu_ops_init = ops->ops_init;
 	ops->ops_init = vclock_ops_init;
 	n_vcpus = info->system.smp_vcpus;

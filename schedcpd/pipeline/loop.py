@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop, in order: signal, profile, intent, live write or plan, gate, deploy, outcome, learn.
 
-The only module that sequences rooms; what each step does is theirs. Everything here runs on the
+The only place that sequences rooms; what each step does is theirs. Everything here runs on the
 event loop, and the path from a signal to the map write waits for nothing.
 """
 
@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from schedcpd.bus.control import Observer
-from schedcpd.config import AUTO, KERNEL_DEFAULT, Config
+from schedcpd.config import AUTO, KERNEL_DEFAULT
 from schedcpd.deploy.admission import GateAdmission
 from schedcpd.deploy.manager import DeployManager
-from schedcpd.deploy.measure import measures_of, measures_of_one
-from schedcpd.deploy.ports import Limits as DeployLimits
 from schedcpd.deploy.state import Deployment
 from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
 from schedcpd.host.clock import Clock
@@ -46,41 +43,18 @@ from schedcpd.model import (
 from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.observe.workloads import Change
+from schedcpd.pipeline import explain
+from schedcpd.pipeline.settings import Load, Settings, deploy_limits
+from schedcpd.pipeline.situation import situation_of
 from schedcpd.plan.planner import plan
-from schedcpd.plan.situation import HistorySummary, Limits, Plan, Running, Situation, demand_of
-from schedcpd.policy.repository import Repository
+from schedcpd.plan.situation import Plan, Situation
 
 logger = logging.getLogger(__name__)
 
 _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
-_OWN_UNITS = frozenset({"schedcpd.service", "schedcp-scheduler.service", "schedcp-agent.service"})
 _SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What was read from files at one moment."""
-
-    config: Config
-    repository: Repository
-
-
-Load = Callable[[Repository | None], Settings]  # raises ConfigError; blocking
-
-
-def deploy_limits(config: Config) -> DeployLimits:
-    return DeployLimits(
-        max_per_hour=config.deploy.max_per_hour,
-        hold_down_s=config.deploy.hold_down_s,
-        canary_s=config.deploy.canary_s,
-    )
-
-
-def _is_ours(view: WorkloadView) -> bool:
-    """Our own units want what they want only while there is something to do."""
-    return view.profile.identity.unit in _OWN_UNITS
 
 
 class Pipeline:
@@ -118,9 +92,11 @@ class Pipeline:
             answered=self._redecide,
             changed=self._publish,
         )
+        self._explainer = explain.Explainer(deploy, admission, agent)
         self._observers: list[Observer] = []
         self._status: Status | None = None
         self._plan: Plan | None = None
+        self._preferred = ("", 0.0)  # the policy that waits to replace what runs, since when
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
@@ -261,6 +237,8 @@ class Pipeline:
         wanted, source = self._deploy.wanted
         choice = wanted or self._settings.config.policy
         self._plan = made = plan(self._situation(choice))
+        if made.preferred != self._preferred[0]:
+            self._preferred = (made.preferred, self._clock.monotonic_ns() / 1e9)
         if made.retry_in_s is not None:
             self._replan_in(made.retry_in_s)
         if not made.change or self._deploy.held:
@@ -280,33 +258,17 @@ class Pipeline:
             self._replan_in(max(self._settings.config.deploy.hold_down_s, _RETRY_S))
 
     def _situation(self, choice: str, *, lift_quarantine: bool = False) -> Situation:
-        config, repository = self._settings.config, self._settings.repository
-        now_s, unix_s = self._clock.monotonic_ns() / 1e9, self._clock.unix_s()
-        current = self._deploy.view().current
-        objects = repository.objects()
-        quarantined = {
-            known.sha256: why
-            for known in objects.values()
-            if not lift_quarantine and (why := self._deploy.quarantined(known.sha256))
-        }
-        running = Running(KERNEL_DEFAULT, "", {}, 0.0)
-        if current is not None:
-            since_s = now_s - (unix_s - current.started_unix_s)
-            running = Running(current.policy, current.object_sha256, current.tunables, since_s)
-        return Situation(
-            demand=demand_of(v for v in self._views.values() if not _is_ours(v)),
+        return situation_of(
+            self._settings,
+            self._deploy,
             machine=self._machine.read(),
-            policies=repository.policies(),
-            objects=objects,
-            running=running,
-            limits=Limits(config.deploy.hold_down_s, config.deploy.max_per_hour),
-            now_s=now_s,
-            history=HistorySummary(
-                quarantined,
-                dict(self._setbacks),
-                tuple(now_s - (unix_s - at) for at in self._deploy.automatic_swaps()),
-            ),
+            views=self._views.values(),
+            setbacks=self._setbacks,
+            now_s=self._clock.monotonic_ns() / 1e9,
+            unix_s=self._clock.unix_s(),
             choice=choice,
+            preferred=self._preferred,
+            lift_quarantine=lift_quarantine,
         )
 
     # ------------------------------------------------------------ what deploying tells us
@@ -403,63 +365,18 @@ class Pipeline:
         return self._history.query(limit=limit, kind=kind, subject=subject)
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        current = self.status().policy
-        return [
-            {
-                "name": policy.name,
-                "scheduler": policy.scheduler,
-                "description": policy.description,
-                "intents": [intent.value for intent in policy.intents],
-                "tunables": dict(policy.tunables),
-                "origin": policy.origin,
-                "file": policy.file,
-                "current": policy.name == current,
-            }
-            for policy in self._settings.repository.policies()
-        ]
+        return explain.policies(self._settings.repository, self.status().policy)
 
     async def explain(self, target: str) -> Mapping[str, object]:
-        found: dict[str, Any] = {"state": self.status().state, "reason": self.status().reason}
-        if target:
-            view = self.find(target)
-            signal = self._signals.get(view.profile.cgroup)
-            found["signal"] = records.plain(signal)
-            found["workload"] = records.workload_json(view)
-            found["intent"] = records.intent_json(view)
-            found["agent"] = self._agent.why(view.profile)
-            found["measures"] = await self._measures(view.profile.cgroup_id)
-        else:
-            found["measures"] = await self._measures(None)
-        return {**found, **self._explain_deployment()}
-
-    def _explain_deployment(self) -> dict[str, Any]:
-        view = self._deploy.view()
-        current = view.current
-        verdict = self._admission.verdict(current.verdict_id) if current else None
+        view = self.find(target) if target else None
+        signal = self._signals.get(view.profile.cgroup) if view else None
         last = next(reversed(self._outcomes.values()), None)
-        return {
-            "candidate": records.candidate_json(self._plan.candidate) if self._plan else None,
-            "verdict": records.plain(verdict),
-            "deployment": records.plain(current),
-            "last_outcome": records.outcome_json(last) if last else None,
-        }
-
-    async def _measures(self, cgroup_id: int | None) -> dict[str, float] | None:
-        """What the running scheduler counted; None when none of ours runs."""
-        if self._deploy.view().current is None:
-            return None
-        try:
-            if cgroup_id is None:
-                return records.measures_json(measures_of(await self._deploy.stats(())))
-            stats = await self._deploy.stats((cgroup_id,))
-        except SchedcpError:
-            return None
-        one = stats.get("cgroups", {}).get(str(cgroup_id))
-        return records.measures_json(measures_of_one(one)) if one else None
+        return await self._explainer.explain(self.status(), view, signal, self._plan, last)
 
     # ------------------------------------------------------------ Control: changing
 
     async def pin(self, target: str, intent: IntentClass, *, actor: str) -> WorkloadView:
+        self._deploy.require_supported()  # a pin that can have no effect is refused, not kept
         profile = self._observation.find(target)
         pins = {**self._pins, profile.cgroup: intent}
         await asyncio.to_thread(self._pin_store.save, pins)

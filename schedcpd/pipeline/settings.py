@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the pipeline works by: configuration and repository as read at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schedcpd.config import Config
+from schedcpd.deploy.ports import Limits
+from schedcpd.policy.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was read from files at one moment."""
+
+    config: Config
+    repository: Repository
+
+
+Load = Callable[[Repository | None], Settings]  # raises ConfigError; blocking
+
+
+def deploy_limits(config: Config) -> Limits:
+    return Limits(
+        max_per_hour=config.deploy.max_per_hour,
+        hold_down_s=config.deploy.hold_down_s,
+        canary_s=config.deploy.canary_s,
+    )
