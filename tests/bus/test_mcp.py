@@ -91,14 +91,14 @@ async def test_verify_tells_a_model_what_to_change(
     ctl: Schedctl, service: BusService, tmp_path: Path
 ) -> None:
     policy = tmp_path / "mine.yaml"
-    policy.write_text("version: 1\npolicies:\n  - {name: mine, sheduler: intent}\n")
+    policy.write_text("version: 1\npolicies:\n  - {name: mine, schedulr: intent}\n")
     async with session(ctl) as connected:
         found = await good(connected, "verify", file=str(policy))
         assert found["kind"] == "policy" and found["passed"] is False
         check = found["checks"][0]
         assert (check["name"], check["status"]) == ("policy", "failed")
         assert check["reason"].startswith("policy.") and check["hint"]
-        assert "sheduler" in check["sentence"] + check["evidence"]
+        assert "schedulr" in check["sentence"] + check["evidence"]
         assert "nothing.txt" in await bad(connected, "verify", file=str(tmp_path / "nothing.txt"))
 
 

@@ -59,7 +59,7 @@ def test_a_good_file_passes(bpf_dir: Path, capsys: pytest.CaptureFixture[str]) -
     ("old", "new", "reason", "word"),
     [
         ("scheduler: toy", "scheduler: tox", "policy.scheduler", "toy"),
-        ("description: Mine.", "descripton: Mine.", "policy.schema", "descripton"),
+        ("description: Mine.", "explanation: Mine.", "policy.schema", "explanation"),
         ("latency_slice_us: 1000}", "latency_slice_us: 5}", "policy.tunable", "100 to 20000"),
         ("latency_slice_us: 1000}", "latency_slic: 500}", "policy.tunable", "latency_slice_us"),
         ("delay_p99_us: 5000}", "delay_p99_us: 900}", "policy.slo", "slice of 1000 us"),
