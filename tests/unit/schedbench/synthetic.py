@@ -84,6 +84,7 @@ def record(
         host={"cpus": 4},
         began=1.0e9,
         schedbench="0.1.0",
+        budget=2,
     )
 
 
