@@ -214,8 +214,9 @@ def _table(
         + "</tr>"
         for row in rows
     )
+    name = escape(caption or "Figures")
     said = f"<p>{escape(caption)}</p>\n" if caption else ""
     return (
-        f'{said}<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>\n"
+        f'{said}<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>\n"
     )
