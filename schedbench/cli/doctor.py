@@ -42,7 +42,12 @@ class Finding:
 
 def add(commands: Commands) -> None:
     parser = command(commands, "doctor", "can this machine measure?", _doctor)
-    parser.add_argument("--profile", default=profiles.DEFAULT, help="the machine to be measured on")
+    parser.add_argument(
+        "--profile",
+        default=profiles.DEFAULT,
+        metavar="PROFILE",
+        help="the machine to be measured on",
+    )
 
 
 async def _doctor(options: argparse.Namespace, output: Output) -> Exit:

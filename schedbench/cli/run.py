@@ -33,24 +33,56 @@ BUDGET = 12
 
 def add(commands: Commands) -> None:
     parser = command(commands, "run", "take the samples of a suite", _run)
-    parser.add_argument("--suite", default="smoke", help="a name of `list suites`, or a YAML file")
+    parser.add_argument(
+        "--suite",
+        metavar="SUITE",
+        default="smoke",
+        help="of `list suites`, or a file; default: smoke",
+    )
     parser.add_argument("--workloads", metavar="A,B", help="these instead of the suite's")
     parser.add_argument("--arms", metavar="A,B", default=ARMS, help=f"default: {ARMS}")
-    parser.add_argument("--clock", type=Clock, choices=list(Clock), default=Clock.WALL)
-    parser.add_argument("--profile", default=profiles.DEFAULT, help="the machine")
-    parser.add_argument("--size", type=SizeClass, choices=list(SizeClass))
+    parser.add_argument(
+        "--clock",
+        metavar="CLOCK",
+        type=Clock,
+        choices=list(Clock),
+        default=Clock.WALL,
+        help="wall (default) or virtual",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="PROFILE",
+        default=profiles.DEFAULT,
+        help=f"the machine, of `list profiles`; default: {profiles.DEFAULT}",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="SIZE",
+        type=SizeClass,
+        choices=list(SizeClass),
+        help="smoke, standard or full; default: the suite's",
+    )
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--boots", type=int, metavar="N", help="seeds 1 to N")
+    seeds.add_argument("--boots", type=int, metavar="N", help="seeds 1 to N; default: the suite's")
     seeds.add_argument("--seeds", metavar="1,4-6", help="these seeds")
     parser.add_argument(
         "--boot",
+        metavar="HOW",
         type=Boot,
         choices=[Boot.RESUME, Boot.COLD],
         default=Boot.RESUME,
-        help="wall clock: resume the booted machine's snapshot (default), or power on",
+        help="wall clock: resume (default) the booted machine's snapshot, or cold: power on",
     )
-    parser.add_argument("--budget", type=int, default=BUDGET, help="training samples of learners")
-    parser.add_argument("--plan-seed", type=int, help="of the order; default: random, recorded")
+    parser.add_argument(
+        "--budget",
+        metavar="N",
+        type=int,
+        default=BUDGET,
+        help=f"training samples of a learner, for each workload; default: {BUDGET}",
+    )
+    parser.add_argument(
+        "--plan-seed", metavar="N", type=int, help="of the order; default: by chance, recorded"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
     where.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run, as it began")
@@ -164,6 +196,7 @@ async def _new(options: argparse.Namespace, progress: Progress) -> tuple[RunReco
         host=host_facts(),
         began=time.time(),
         schedbench=schedcpd.__version__,
+        budget=options.budget,
     )
     return record, runner
 
@@ -198,7 +231,7 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
             )
         record, runner = await _new(options, progress)
     session = Session(
-        folder, record, runner, lambda name: arms.load(name, progress), progress, options.budget
+        folder, record, runner, lambda name: arms.load(name, progress), progress, record.budget
     )
     began = time.monotonic()
     loop, this = asyncio.get_running_loop(), asyncio.current_task()

@@ -9,6 +9,8 @@ from pathlib import Path
 from schedbench import workload
 from schedbench.bundle.verify import Options, State, verify
 from schedbench.cli import Commands, Exit, Output, command
+from schedbench.run.again import VirtualAgain
+from schedcpd.microvm.cache import stderr_progress
 
 
 def add(commands: Commands) -> None:
@@ -39,6 +41,7 @@ async def _verify(options: argparse.Namespace, output: Output) -> Exit:
             allowed_signers=options.allowed_signers,
             unsigned_ok=options.unsigned,
             reruns=max(0, options.reruns),
+            repeater=VirtualAgain(stderr_progress()),
             known=workload.load_all(),
         ),
     )

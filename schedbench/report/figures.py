@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import re
 
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 INFINITE = "∞"
 
 
@@ -39,3 +41,8 @@ def interval(low: float, high: float | None) -> str:
 
 def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def short(text: str) -> str:
+    """The text with every hash cut to twelve digits."""
+    return _HASH.sub(r"\1", text)

@@ -10,7 +10,7 @@ from schedbench.evaluate.compare import Comparison, Standing
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.results import Results
 from schedbench.evaluate.score import Score
-from schedbench.report.figures import interval, p_value, quantity, ratio
+from schedbench.report.figures import interval, p_value, quantity, ratio, short
 
 READING = (
     "A ratio over 1 is better than the baseline. A win or loss needs p at most 0.05 after Holm's\n"
@@ -24,7 +24,7 @@ def heading(data: Data, baseline: str) -> str:
     return (
         f"suite {record.suite.name}, size {where.size}, {where.clock} clock, profile "
         f"{where.profile}, baseline {baseline}\n"
-        f"kernel {where.kernel}, QEMU {where.qemu} ({where.accelerator})"
+        f"kernel {short(where.kernel)}, {short(where.qemu)}, {where.accelerator}"
     )
 
 

@@ -31,30 +31,30 @@ char _license[] SEC("license") = "GPL";
 /* ------------------------------------------------------------------ tunables */
 
 /* How long a task may run while another one of its class waits. Microseconds. */
-const volatile u32 latency_slice_us = 2000;
-const volatile u32 interactive_slice_us = 3000;
-const volatile u32 normal_slice_us = 5000;
-const volatile u32 batch_slice_us = 20000;
-const volatile u32 background_slice_us = 10000;
+SC_LIVE u32 latency_slice_us = 2000;
+SC_LIVE u32 interactive_slice_us = 3000;
+SC_LIVE u32 normal_slice_us = 5000;
+SC_LIVE u32 batch_slice_us = 20000;
+SC_LIVE u32 background_slice_us = 10000;
 
 /* The least a waiting class gets of each CPU, in percent. Latency is served first anyway. */
-const volatile u32 interactive_floor_pct = 15;
-const volatile u32 normal_floor_pct = 15;
-const volatile u32 batch_floor_pct = 10;
-const volatile u32 background_floor_pct = 3;
-const volatile u32 overdue_floor_pct = 20;
+SC_LIVE u32 interactive_floor_pct = 15;
+SC_LIVE u32 normal_floor_pct = 15;
+SC_LIVE u32 batch_floor_pct = 10;
+SC_LIVE u32 background_floor_pct = 3;
+SC_LIVE u32 overdue_floor_pct = 20;
 
 /* One turn of a class that is served for its floor, or of an overdue task. Microseconds. */
-const volatile u32 floor_turn_us = 2000;
+SC_LIVE u32 floor_turn_us = 2000;
 
 /* A task that waits longer counts as overdue. Milliseconds. */
-const volatile u32 max_wait_ms = 2000;
+SC_LIVE u32 max_wait_ms = 2000;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 10000;
+SC_LIVE u32 sleep_credit_us = 10000;
 
 /* Wake-ups in this class and those above it preempt lower classes; 0 is latency alone. */
-const volatile u32 preempt_class = INTENT_NORMAL;
+SC_LIVE u32 preempt_class = INTENT_NORMAL;
 
 /* The class of a task for which no cgroup has an intent. */
 const volatile u32 default_class = INTENT_NORMAL;
