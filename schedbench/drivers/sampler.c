@@ -123,7 +123,8 @@ static void scheduler(void)
 		put("enabled", !strncmp(text, "enabled", 7));
 	if (!slurp(SCX "root/events", text, sizeof(text)))
 		return;
-	for (char *at = text; sscanf(at, "%199s %llu%n", event, &value, &length) == 2; at += length) {
+	for (char *at = text; sscanf(at, "%199s %llu%n", event, &value, &length) == 2;
+	     at += length) {
 		snprintf(name, sizeof(name), "scx.%s", event);
 		put(name, value);
 	}

@@ -33,7 +33,7 @@ def manpages() -> ModuleType:
 
 
 def test_every_command_is_implemented(manpages: ModuleType) -> None:
-    assert set(manpages.commands_of(build_parser())) == set(COMMANDS) | {"mcp"}
+    assert set(manpages.commands_of(build_parser())) == set(COMMANDS) | {"mcp", "verify"}
 
 
 def test_options_before_and_after_the_command() -> None:
