@@ -237,7 +237,7 @@ def loop(count: int | Tree, callback: str) -> Tree:
         (1000, 1000, []),
         (MOST, 1, []),
         (MOST + 1, 1, ["source.loop-nested"]),
-        (1 << 11, 1 << 10, ["source.loop-nested"]),
+        (1 << 12, 1 << 11, ["source.loop-nested"]),
     ],
 )
 def test_rounds_of_nested_loops_are_multiplied(outer: int, inner: int, expected: list[str]) -> None:
