@@ -10,8 +10,6 @@ from schedcpd.verify.source.program import Program
 
 MUST_USE = {
     "scx_bpf_create_dsq": "the queue may not exist",
-    "bpf_timer_init": "the timer may not exist",
-    "bpf_timer_set_callback": "the timer may never run",
 }
 # Only where a task is on its way: losing a statistic or a free slot is no harm to anybody.
 MUST_USE_ON_THE_WAY = {

@@ -170,6 +170,15 @@ def test_a_number_through_a_wrapper_and_a_choice_is_followed() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("number", "builtin"),
+    [(BUILTIN | 1, True), (BUILTIN | 1 << 62, True), (-1, False), ((1 << 64) - 1, False)],
+)
+def test_a_number_that_means_none_is_no_built_in_queue(number: int, builtin: bool) -> None:
+    found = reasons(check_queues(program(dispatch=block(call("scx_bpf_consume", num(number))))))
+    assert ("source.queue-builtin-emptied" in found) is builtin
+
+
 def test_built_in_queues_need_neither() -> None:
     assert reasons(check_queues(program(enqueue=block(insert(num(BUILTIN | 1)))))) == []
 
