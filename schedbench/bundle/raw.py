@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from schedbench.evaluate.data import Data
@@ -73,6 +74,25 @@ def raw_problems(data: Data, training: Iterable[Sample]) -> list[str]:
                 f"{what}{name_of(sample.key)}: {problem}"
                 for problem in sample_problems(sample, data.record, workload)
             ]
+    return found
+
+
+def budget_problems(data: Data, training: Iterable[Sample]) -> list[str]:
+    """Where the overuse that samples state is not what their arm's training took."""
+    taken = Counter((sample.key.workload, sample.key.arm) for sample in training)
+    budget = data.record.budget
+    found = []
+    for sample in data.samples:
+        used = taken[sample.key.workload, sample.key.arm]
+        if used and not budget:
+            found.append(f"{name_of(sample.key)}: trained, but the run has no budget")
+            continue
+        over = max(0, used - budget) / budget if used else 0.0
+        if sample.overuse != over:
+            found.append(
+                f"{name_of(sample.key)}: overuse {sample.overuse:g} is stored; {used} training "
+                f"samples of a budget of {budget} are {over:g}"
+            )
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from schedbench.bundle import manifest as manifests
 from schedbench.bundle import signature
 from schedbench.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from schedbench.bundle.raw import name_of, plan_problems, raw_problems
+from schedbench.bundle.raw import budget_problems, name_of, plan_problems, raw_problems
 from schedbench.codec import to_json
 from schedbench.errors import BenchError
 from schedbench.evaluate import results
@@ -82,6 +82,9 @@ async def verify(bundle: Path, options: Options) -> list[Check]:
     checks.append(_records(data, manifest))
     checks.append(_check("workloads", _workload_problems(data, options), _digests(data)))
     checks.append(_check("plan", plan_problems(data), f"{len(data.planned)} samples as planned"))
+    checks.append(
+        _check("budget", budget_problems(data, training), f"{len(training)} training samples")
+    )
     count = len(data.samples) + len(data.faults) + len(training)
     checks.append(
         _check("raw data", raw_problems(data, training), f"{count} samples agree with their output")

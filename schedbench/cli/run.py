@@ -196,6 +196,7 @@ async def _new(options: argparse.Namespace, progress: Progress) -> tuple[RunReco
         host=host_facts(),
         began=time.time(),
         schedbench=schedcpd.__version__,
+        budget=options.budget,
     )
     return record, runner
 
@@ -230,7 +231,7 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
             )
         record, runner = await _new(options, progress)
     session = Session(
-        folder, record, runner, lambda name: arms.load(name, progress), progress, options.budget
+        folder, record, runner, lambda name: arms.load(name, progress), progress, record.budget
     )
     began = time.monotonic()
     loop, this = asyncio.get_running_loop(), asyncio.current_task()

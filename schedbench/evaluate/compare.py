@@ -152,9 +152,10 @@ def too_few(rows: Sequence[Comparison]) -> tuple[str, ...]:
         if least * len(family) > ALPHA:
             most = max(row.arm_n for row in family)
             what = "1 workload" if len(family) == 1 else f"{len(family)} workloads"
+            many = "1 sample" if most == 1 else f"{most} samples"
             said.append(
-                f"{arm}: {most} samples of {what} can show no win: the least p there is, "
-                f"{least:.2g}, times {len(family)} is over {ALPHA}"
+                f"{arm}: {many} of {what} can show no win: the least p there is, {least:.2g}, "
+                f"times {len(family)} is over {ALPHA}"
             )
     return tuple(said)
 

@@ -14,7 +14,7 @@ from schedbench.evaluate.results import Results
 from schedbench.evaluate.stats import LEVEL
 from schedbench.model import Sample, Workload
 from schedbench.report.figures import interval, p_value, quantity, ratio, short
-from schedbench.report.plots import Row, forest, of_comparison, series, strip
+from schedbench.report.plots import Row, forest, of_comparison, pairs, series, strip
 from schedbench.report.svg import marker
 from schedbench.report.text import READING, broken, troubles
 
@@ -146,7 +146,11 @@ def _workload(
     place: int, data: Data, found: Results, arms: Mapping[str, int], workload: Workload
 ) -> str:
     sides = {arm: data.of(workload.name, arm) for arm in arms}
-    plots = "".join(strip(metric, sides) for metric in workload.metrics)
+    plots = ""
+    for metric in workload.metrics:
+        plots += strip(metric, sides)
+        if data.paired:
+            plots += pairs(metric, sides[found.baseline], sides)
     rows = [row for row in found.comparisons if row.workload == workload.name]
     return (
         f'<section aria-labelledby="p{place}-{escape(workload.name)}">'
@@ -210,8 +214,9 @@ def _table(
         + "</tr>"
         for row in rows
     )
+    name = escape(caption or "Figures")
     said = f"<p>{escape(caption)}</p>\n" if caption else ""
     return (
-        f'{said}<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>\n"
+        f'{said}<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>\n"
     )

@@ -127,6 +127,44 @@ def strip(metric: Metric, sides: Mapping[str, Sequence[Sample]]) -> str:
     return figure(WIDTH, bottom + 22, metric.name, text, body)
 
 
+def pairs(metric: Metric, baseline: Sequence[Sample], sides: Mapping[str, Sequence[Sample]]) -> str:
+    """The ratio of each pair, a row for each arm: what seeds differ by does not hide it here.
+
+    `sides` holds the baseline first, so that arms have the same signs everywhere.
+    """
+    before = {sample.key.seed: value_of(sample, metric) for sample in baseline}
+    every: dict[str, list[tuple[int, float]]] = {}
+    for arm, samples in list(sides.items())[1:]:
+        every[arm] = []
+        for sample in samples:
+            old, new = before.get(sample.key.seed), value_of(sample, metric)
+            if old and new:
+                better = old / new if metric.better is Better.LOWER else new / old
+                every[arm].append((sample.key.seed, better))
+    ends = [value for found in every.values() for _, value in found]
+    if not ends:
+        return ""
+    widest = min(max([1.08, *ends, *(1 / value for value in ends)]) * 1.04, WIDEST)
+    scale = Scale(1 / widest, widest, LEFT, RIGHT, log=True)
+    top, bottom = 20, 20 + 24 * len(every)
+    body = [label(LEFT, 12, f"{metric.name}, ratio for each seed (over 1 is better)", kind="head")]
+    for value in ratio_ticks(1 / widest, widest):
+        kind = "one" if value == 1 else "grid"
+        body.append(line(scale(value), top, scale(value), bottom, kind))
+        body.append(label(scale(value), bottom + 14, f"{value:.3g}", "middle", "tick"))
+    for place, (arm, found) in enumerate(every.items(), 1):
+        y = top + 24 * (place - 0.5)
+        body.append(label(LEFT - 10, y + 4, arm, "end"))
+        for at, (seed, value) in enumerate(found):
+            shift = ((at * 5) % 7 - 3) * 2.0
+            tip = f"{arm}, seed {seed}: {ratio(value)}"
+            body.append(marker(scale(value), y + shift, place, tip, 3.5))
+        ahead = sum(value > 1 for _, value in found)
+        body.append(label(RIGHT + 12, y + 4, f"better in {ahead} of {len(found)} pairs"))
+    text = f"{len(ends)} pairs; hover over a point for its ratio."
+    return figure(WIDTH, bottom + 22, f"{metric.name}, ratios", text, body)
+
+
 def series(name: str, sides: Mapping[str, Sequence[Sample]]) -> str:
     """One kind of time series, a thin line for each sample. "" where nobody has it."""
     found = [

@@ -21,7 +21,7 @@ from schedbench.model import Clock, Profile, Sample, SampleKey, SampleState, Siz
 from schedbench.vclock import build, machine, qemu, rootfs
 from schedbench.vclock.machine import End, Files, Link
 from schedcpd.microvm.cache import Progress
-from schedcpd.microvm.kernel import backports_kernel
+from schedcpd.microvm.kernel import backports_kernel, vmlinux
 
 REPEATS = 1  # in one boot: a second one would not be another sample
 BOOT_LIMIT_S = 60.0  # virtual seconds for boot, set-up, check and the arm
@@ -37,7 +37,7 @@ ICOUNT_SAYS = (
 class Kit:
     """What all samples of a run share. `image`: the id of the image that programs come from."""
 
-    vmlinuz: Path
+    vmlinux: Path
     release: str
     plugin: Path | None
     root: Path
@@ -57,7 +57,7 @@ async def prepare(progress: Progress) -> Kit:
         plugin, clock = await build.plugin(progress), machine.Clock.VIRTUAL
     else:
         progress(f"{found.binary} (build id {found.build_id or 'none'}): {ICOUNT_SAYS}")
-    return Kit(kernel.vmlinuz, kernel.release, plugin, root, image.id, clock, found)
+    return Kit(await vmlinux(kernel), kernel.release, plugin, root, image.id, clock, found)
 
 
 def refusal(workload: Workload, clock: machine.Clock) -> str:
@@ -118,7 +118,7 @@ async def take_sample(
     limit = BOOT_LIMIT_S + REPEATS * chosen.virtual_limit_s
     began = time.time()
     result = await machine.attempt(
-        hardware, plugin=kit.plugin, vmlinuz=kit.vmlinuz, files=files, script=SCRIPT,
+        hardware, plugin=kit.plugin, vmlinux=kit.vmlinux, files=files, script=SCRIPT,
         timeout_s=host_limit_s, limit_virtual_s=limit,
     )  # fmt: skip
     if console is not None:

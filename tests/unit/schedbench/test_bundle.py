@@ -91,7 +91,7 @@ async def test_an_honest_bundle_passes_every_check(signed: Path, keys: Path) -> 
     checks = await verify(signed, Options(allowed_signers=keys / "allowed"))
     assert {check.state for check in checks} == {State.OK}
     assert [check.name for check in checks] == [
-        "files", "signature", "records", "workloads", "plan", "raw data", "results",
+        "files", "signature", "records", "workloads", "plan", "budget", "raw data", "results",
     ]  # fmt: skip
     assert checks[1].said == ("signed by lab@example",)
     made = manifest.load((signed / MANIFEST_FILE).read_bytes())
@@ -253,6 +253,26 @@ async def test_a_training_sample_is_checked_too(tmp_path: Path) -> None:
     manifest.write(folder.path, tmp_path / "bundle")
     wrong = failed(await verify(tmp_path / "bundle", Options(unsigned_ok=True)))
     assert "training of w00, other, seed 900" in wrong["raw data"]
+
+
+async def test_overuse_is_counted_again(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    one = folder.training()[0]
+    for number in (2, 3):
+        folder.write_training(replace(one, key=replace(one.key, seed=900 + number)), number)
+    manifest.write(folder.path, tmp_path / "bundle")
+    wrong = failed(await verify(tmp_path / "bundle", Options(unsigned_ok=True)))
+    assert list(wrong) == ["budget"]
+    assert (
+        "w00, other, seed 1: overuse 0 is stored; 3 training samples of a budget of 2 are 0.5"
+        in (wrong["budget"])
+    )
+
+
+async def test_json_that_is_nested_without_end_is_refused(bundle: Path, keys: Path) -> None:
+    for name in (MANIFEST_FILE, RESULTS_FILE, PATH):
+        (bundle / name).write_text("[" * 100_000)
+        assert failed(await verify(bundle, Options(allowed_signers=keys / "allowed")))
 
 
 async def test_samples_left_out_are_missed(tmp_path: Path) -> None:

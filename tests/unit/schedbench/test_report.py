@@ -97,6 +97,7 @@ def test_unlike_runs_stand_in_parts_of_their_own() -> None:
     reader = Reader(text)
     ids = [attrs["id"] for _, attrs in reader.found if "id" in attrs]
     assert len(set(ids)) == len(ids) == 4
+    assert text.count("better in 6 of 6 pairs") == 2 * 2  # fast, in two metrics of two workloads
     assert "6 pairs" in text and "6 + 6" in text
 
 
