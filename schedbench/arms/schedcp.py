@@ -61,7 +61,7 @@ async def make(name: str, argument: str, progress: Progress) -> Arm:
     if not built.ok:
         raise BenchError(
             f"the package schedcp cannot be built: {built.error_text}",
-            hint="tools/build-deb schedcp shows all of it; it needs a git checkout and make verdicts",
+            hint="it needs a git checkout and make verdicts; tools/build-deb schedcp says all",
         )
     package = _package(Path(built.text.strip().splitlines()[-1]))
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
