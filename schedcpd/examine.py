@@ -83,10 +83,12 @@ def examine_policy_file(path: Path, options: argparse.Namespace) -> Examination:
 
 
 def _bpf_dir() -> Path:
+    if not (TREE / "bpf" / "Makefile").exists():
+        return SHARED
     from schedcpd.microvm.cache import cache_dir
 
     built = cache_dir() / "bpf" / "current"
-    return built if (TREE / "bpf").is_dir() and built.is_dir() else SHARED
+    return built if built.is_dir() else SHARED
 
 
 def _manifest(path: Path, name: str, given: Path | None) -> Manifest:
@@ -110,7 +112,7 @@ async def examine_code(path: Path, options: argparse.Namespace) -> Examination:
     is_source = path.name.endswith(SOURCE_SUFFIX)
     name = path.name.removesuffix(SOURCE_SUFFIX if is_source else OBJECT_SUFFIX)
     manifest = _manifest(path, name, options.manifest)
-    tunables = check_tunables(manifest, json.loads(options.tunables))
+    tunables = check_tunables(manifest, _values(options.tunables))
     progress = functools.partial(_progress, name)
     data = _read(path)
     subject: Subject | None = Subject(name, b"" if is_source else data, manifest, tunables)
@@ -152,6 +154,16 @@ def _with_ops_name(subject: Subject) -> Subject:
     if not ops:
         return subject
     return replace(subject, manifest=replace(subject.manifest, ops=ops[0].label))
+
+
+def _values(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"--tunables is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InvalidArgumentError("--tunables is not an object", hint='write {"name": value}')
+    return found
 
 
 def _headers() -> tuple[Path, ...]:
@@ -204,12 +216,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(document(found, seconds) if options.json else examination_report(found))
             return 1 if found.refused else 5 if found.missing else 0
     except (MicroVmError, UnsupportedError) as error:
-        say(f"schedctl: {error}")
+        _complain(error, as_json=options.json)
         return 5
-    except (SchedcpError, ValueError) as error:
-        say(f"schedctl: {error}")
+    except SchedcpError as error:
+        _complain(error, as_json=options.json)
         return 2
     return 130
+
+
+def _complain(error: SchedcpError, *, as_json: bool) -> None:
+    content = {"code": error.code, "message": error.message, "hint": error.hint}
+    say(json.dumps({"version": VERSION, "error": content}) if as_json else f"schedctl: {error}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ async def check_source(data: bytes, name: str, toolchain: Toolchain) -> SourceRe
     findings = (*check_directives(reading.directives), *reading.findings)
     if reading.facts is None:
         return SourceResult(Report("", findings), None)
-    program = Program(reading.facts, data.decode("utf-8"), name)
+    kfuncs = await asyncio.to_thread(toolchain.kfuncs)
+    program = Program(reading.facts, data.decode("utf-8"), name, kfuncs)
     report = judge_program(program)
     findings = (*findings, *report.findings)[:MAX_FINDINGS]
     return SourceResult(Report(report.sentence, findings, report.evidence), reading.facts)

@@ -103,6 +103,8 @@ def _good(program: Program, node: Node, function: Function, depth: int = 0) -> b
         return _good(program, node.parts[-1], function, depth + 1)
     if node.kind in ("ref", "member", "index", "un") and _checked(function.body, node):
         return True
+    if node.kind == "index" and node.parts[0].scope == "global":
+        return _stored_good(program, node.parts[0].name, depth)
     if node.kind == "ref" and node.scope in ("local", "param"):
         if program.is_op_parameter(function, node.name):
             return True
@@ -118,6 +120,20 @@ def _own_good(program: Program, call: Node, depth: int) -> bool:
         return False
     returned = [n.parts[0] for n in target.body.walk() if n.kind == "return" and n.parts]
     return bool(returned) and all(_good(program, r, target, depth + 1) for r in returned)
+
+
+def _stored_good(program: Program, array: str, depth: int) -> bool:
+    """A global array into which only good numbers are stored."""
+    stored = [
+        (node.parts[1], function)
+        for function in program.live
+        for node in function.body.walk()
+        if node.kind == "bin"
+        and node.sign == "="
+        and node.parts[0].kind == "index"
+        and node.parts[0].parts[0].name == array
+    ]
+    return bool(stored) and all(_good(program, value, f, depth + 1) for value, f in stored)
 
 
 def _checked(body: Node, wanted: Node) -> bool:

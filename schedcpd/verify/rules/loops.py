@@ -14,8 +14,9 @@ from schedcpd.verify.check import Finding
 from schedcpd.verify.source.facts import Function, Node
 from schedcpd.verify.source.program import Program
 
-MOST = 1 << 20  # rounds in one call of an op: some 10 ms with the run queue locked
-_ASSUMED = 512  # CPUs, queues: what a global or a kernel function may count
+MOST = 1 << 22  # rounds in one call of an op: tens of milliseconds with the run queue locked
+_ASSUMED = 64  # CPUs, queues: what a global or a kernel function may count
+_WAITING = 256  # tasks in a queue that is walked: the loop ends with them
 _PLAIN = 1000  # a plain loop whose bound is not a constant, around one of these
 _MAP = 4096  # elements of a map that is walked
 _COUNTS = frozenset({"scx_bpf_nr_cpu_ids", "scx_bpf_nr_node_ids", "scx_bpf_dsq_nr_queued"})
@@ -82,7 +83,7 @@ def _bounded(program: Program, node: Node, function: Function, depth: int = 0) -
     if node.kind == "int":
         return True
     if node.kind == "call":
-        return node.name in _COUNTS
+        return node.name in _COUNTS or _own_bounded(program, node.name, depth)
     if node.kind == "ref" and node.scope == "global":
         return True
     if node.kind == "ref":
@@ -96,6 +97,15 @@ def _bounded(program: Program, node: Node, function: Function, depth: int = 0) -
         parts = node.parts[1:] if node.kind == "cond" else node.parts
         return all(_bounded(program, part, function, depth + 1) for part in parts)
     return False
+
+
+def _own_bounded(program: Program, name: str, depth: int) -> bool:
+    """A function of the source whose every result is bounded."""
+    target = program.facts.functions.get(name)
+    if target is None:
+        return False
+    returned = [n.parts[0] for n in target.body.walk() if n.kind == "return" and n.parts]
+    return bool(returned) and all(_bounded(program, r, target, depth + 1) for r in returned)
 
 
 def _compared(name: str, function: Function) -> bool:
@@ -150,7 +160,10 @@ class _Costs:
     def _loop(self, node: Node, function: Function, worst: _Cost) -> _Cost:
         start = next((c for c in node.calls() if c.name == "bpf_iter_num_new"), None)
         if start is not None and len(start.parts) == 3 and _own(node, start):
-            cost = _Cost(self._times(start.parts[2], function) * worst.rounds, True)
+            times = self._times(start.parts[2], function)
+            if any(c.name == "bpf_iter_scx_dsq_next" for c in node.calls()):
+                times = min(times, _WAITING)
+            cost = _Cost(times * worst.rounds, True)
         elif worst.counted:
             cost = _Cost(_plain_bound(node) * worst.rounds, True)
         else:

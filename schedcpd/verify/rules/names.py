@@ -95,4 +95,10 @@ def _call(program: Program, node: Node) -> tuple[str, str, str] | None:
             f"It uses the kernel's {name[:120]}, which a scheduler may not.",
             "use sched_ext, cpumask, task, cgroup and iterator kernel functions only",
         )
+    if program.kfuncs and plain(name) not in program.kfuncs and not program.facts.kernel.get(name):
+        return (
+            "source.kfunc-missing",
+            f"The target kernel has no function {name[:120]}.",
+            "use what it has, or declare this one __weak and ask bpf_ksym_exists() first",
+        )
     return None

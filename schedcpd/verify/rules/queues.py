@@ -24,6 +24,7 @@ EMPTIED = {"scx_bpf_dsq_move_to_local": 0, "scx_bpf_consume": 0}
 WALKED = {"bpf_iter_scx_dsq_new": 1}
 CREATED = {"scx_bpf_create_dsq": 0}
 BUILTIN = 1 << 63
+_REST = (1 << 62) - (1 << 32)  # bits that no built-in number has
 _PACKED = "__scx_bpf_dsq_insert_vtime"
 
 Use = tuple[Call, Values]
@@ -47,6 +48,11 @@ def _uses(program: Program, table: dict[str, int]) -> list[Use]:
     ]
 
 
+def _is_builtin(number: int) -> bool:
+    """enum scx_dsq_id_flags: the top bit and a small number, or LOCAL_ON. Not -1, for "none"."""
+    return bool(number & BUILTIN) and number & _REST == 0 and number > 0
+
+
 def _own(values: Values) -> frozenset[int]:
     """Numbers of queues that a scheduler makes itself."""
     return frozenset(v for v in values.known if not v & BUILTIN)
@@ -61,7 +67,7 @@ def _all(uses: list[Use]) -> Values:
 
 def _builtin(program: Program, vtime: list[Use], emptied: list[Use]) -> Iterator[Finding]:
     for call, values in vtime:
-        if any(v & BUILTIN for v in values.known):
+        if any(map(_is_builtin, values.known)):
             yield Finding(
                 "source.vtime-on-builtin",
                 "It orders a built-in queue by virtual time; those are first in, first out.",
@@ -69,7 +75,7 @@ def _builtin(program: Program, vtime: list[Use], emptied: list[Use]) -> Iterator
                 "make a queue of your own with scx_bpf_create_dsq() and empty it in dispatch",
             )
     for call, values in emptied:
-        if any(v & BUILTIN for v in values.known):
+        if any(map(_is_builtin, values.known)):
             yield Finding(
                 "source.queue-builtin-emptied",
                 "It moves tasks out of a built-in queue, which the kernel does by itself.",

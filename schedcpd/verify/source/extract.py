@@ -126,6 +126,7 @@ class Tree:
     def __init__(self) -> None:
         self.nodes = 0
         self.pointers: dict[str, int | None] = {}  # function pointers called, with their values
+        self.kernel: dict[str, bool] = {}  # functions called that have no body; true: weak
 
     def place(self, cursor: Cursor) -> int:
         """The line in the file that was preprocessed."""
@@ -245,7 +246,10 @@ class Tree:
         if name == "__builtin_preserve_enum_value":
             return self.enum_value(cursor)
         found = {"k": "call", "n": name, "l": self.place(cursor), "a": arguments}
-        if target is None or target.kind != CursorKind.FUNCTION_DECL:
+        is_function = target is not None and target.kind == CursorKind.FUNCTION_DECL
+        if is_function and name not in self.kernel and target.get_definition() is None:
+            self.kernel[name] = is_weak(target)
+        if not is_function:
             found["p"] = True  # through a pointer
             if target is not None and target.kind == CursorKind.VAR_DECL:
                 self.pointers[name] = self.initial(target)
@@ -278,6 +282,16 @@ def section_of(cursor: Cursor) -> str:
             if words and words[0].strip("_") == "section":
                 return "".join(json.loads(word) for word in words if word.startswith('"'))
     return ""
+
+
+def is_weak(function: Cursor) -> bool:
+    """Whether the loader may go on without it."""
+    return any(
+        token.spelling.strip("_") == "weak"
+        for child in function.get_children()
+        if child.kind.is_attribute()
+        for token in child.get_tokens()
+    )
 
 
 def designated(tree: Tree, variable: Cursor) -> dict[str, Any]:
@@ -356,6 +370,7 @@ def read(path: str) -> dict[str, Any]:
         "functions": functions,
         "variables": variables,
         "pointers": tree.pointers,
+        "kernel": tree.kernel,
         "ops_flags": enums,
         "ops_members": members,
         "file_asm": asm,

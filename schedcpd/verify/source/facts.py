@@ -76,12 +76,17 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One translation unit. `pointers`: function pointers that are called, with their values."""
+    """One translation unit.
+
+    `pointers`: function pointers that are called, with their values. `kernel`: functions that are
+    called and have no body; true when they are weak, so that a kernel without them will do.
+    """
 
     errors: tuple[tuple[int, str], ...]
     functions: Mapping[str, Function]
     variables: tuple[Variable, ...]
     pointers: Mapping[str, int | None]
+    kernel: Mapping[str, bool]
     ops_flags: Mapping[str, int]
     ops_members: tuple[str, ...]
     file_asm: tuple[tuple[int, str], ...]
@@ -120,6 +125,7 @@ def read_facts(text: str) -> Facts:
             {function.name: function for function in functions},
             tuple(variables),
             {_text(n): None if v is None else _number(v) for n, v in raw["pointers"].items()},
+            {_text(n): v is True for n, v in raw["kernel"].items()},
             {_text(n): _number(v) for n, v in raw["ops_flags"].items()},
             tuple(_text(m) for m in raw["ops_members"]),
             tuple((_number(a["line"]), _text(a["text"])) for a in raw["file_asm"]),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from schedcpd.verify.source.facts import Facts, Function, Node, Variable
@@ -58,7 +58,7 @@ class Program:
     facts: Facts
     text: str
     name: str = "source"
-    _calls: list[Call] = field(default_factory=list)
+    kfuncs: frozenset[str] = frozenset()  # of the target kernel; empty: not known
 
     @cached_property
     def ops(self) -> tuple[Variable, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ NEEDED = {
     "bpftool": "usr/sbin/bpftool",
 }
 INCLUDE = "/include"  # in the sandbox: 0, 1, … and `kernel`, which has vmlinux.h
+_KFUNC = re.compile(r"^extern .*?(\w+)\(.*__ksym;$", re.MULTILINE)
 _DUMP = Limits(cpu_s=30, file=32 * MIB, output=32 * MIB)
 
 
@@ -60,6 +62,11 @@ class Toolchain:
         """What a compiler's sandbox shows besides the source."""
         ours = {f"{INCLUDE}/{n}": path for n, path in enumerate(self.headers)}
         return {f"{INCLUDE}/kernel/vmlinux.h": self.vmlinux_h, **ours}
+
+    def kfuncs(self) -> frozenset[str]:
+        """The target kernel's functions for BPF, as its BTF declares them."""
+        text = self.vmlinux_h.read_text(encoding="utf-8")
+        return frozenset(_KFUNC.findall(text))
 
     @property
     def flags(self) -> list[str]:

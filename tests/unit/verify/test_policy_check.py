@@ -113,6 +113,23 @@ def test_another_kind_of_file_is_a_usage_error(
     assert "neither" in capsys.readouterr().err
 
 
+def test_an_error_is_json_too_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.bpf.o"
+    path.write_bytes(b"x")
+    assert examine.main([str(path), "--json", "--tunables", "[1]"]) == 2
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert "--tunables" in error["message"] and error["hint"]
+
+
+@pytest.mark.parametrize("argument", [[], ["--wrong", "x.bpf.o"], ["x.bpf.o", "y.bpf.o"]])
+def test_schedctl_verify_has_usage_errors(argument: list[str]) -> None:
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    argv = [sys.executable, "-m", "schedctl", "verify", *argument]
+    assert subprocess.run(argv, env=env, capture_output=True, cwd="/").returncode == 2
+
+
 def test_an_object_that_is_none_is_refused_without_a_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def program(more: dict[str, Tree] | None = None, **ops: Tree) -> Program:
         "functions": functions,
         "variables": [variable],
         "pointers": {},
+        "kernel": {},
         "ops_flags": {},
         "ops_members": [],
         "file_asm": [],
@@ -168,6 +169,15 @@ def test_a_number_through_a_wrapper_and_a_choice_is_followed() -> None:
         "source.queue-not-created",
         "source.queue-not-emptied",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "builtin"),
+    [(BUILTIN | 1, True), (BUILTIN | 1 << 62, True), (-1, False), ((1 << 64) - 1, False)],
+)
+def test_a_number_that_means_none_is_no_built_in_queue(number: int, builtin: bool) -> None:
+    found = reasons(check_queues(program(dispatch=block(call("scx_bpf_consume", num(number))))))
+    assert ("source.queue-builtin-emptied" in found) is builtin
 
 
 def test_built_in_queues_need_neither() -> None:
@@ -237,7 +247,7 @@ def loop(count: int | Tree, callback: str) -> Tree:
         (1000, 1000, []),
         (MOST, 1, []),
         (MOST + 1, 1, ["source.loop-nested"]),
-        (1 << 11, 1 << 10, ["source.loop-nested"]),
+        (1 << 12, 1 << 11, ["source.loop-nested"]),
     ],
 )
 def test_rounds_of_nested_loops_are_multiplied(outer: int, inner: int, expected: list[str]) -> None:
@@ -281,6 +291,7 @@ def test_a_tree_too_deep_is_an_error() -> None:
             "functions": [function("f", "", num(1))],
             "variables": [],
             "pointers": {},
+            "kernel": {},
             "ops_flags": {},
             "ops_members": [],
             "file_asm": [],
