@@ -62,10 +62,9 @@ class Session:
         runner: Runner,
         load: Callable[[str], Awaitable[Arm]],
         progress: Progress,
-        budget: int,
     ) -> None:
         self._folder, self._record, self._runner = folder, record, runner
-        self._load, self._say, self._budget = load, progress, budget
+        self._load, self._say, self._budget = load, progress, record.budget
         self._workloads = {each.name: each for each in record.workloads}
         self._arms: dict[tuple[str, str], Arm] = {}  # by workload and name
         self._overuse: dict[tuple[str, str], float] = {}

@@ -100,7 +100,8 @@ async def go(
     say: Callable[[str], None] = lambda text: None,
     budget: int = 3,
 ) -> Summary:
-    session = Session(RunFolder(folder), record or a_record(), runner, loader, say, budget)
+    record = replace(record or a_record(), budget=budget)
+    session = Session(RunFolder(folder), record, runner, loader, say)
     return await session.run()
 
 
