@@ -230,9 +230,7 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
                 f"{path} holds a run already", hint=f"--resume {path}, or another --out"
             )
         record, runner = await _new(options, progress)
-    session = Session(
-        folder, record, runner, lambda name: arms.load(name, progress), progress, record.budget
-    )
+    session = Session(folder, record, runner, lambda name: arms.load(name, progress), progress)
     began = time.monotonic()
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None

@@ -17,7 +17,7 @@ from schedbench import plan
 from schedbench.arms.base import Arm, ArmScript, LearningArm, Told
 from schedbench.codec import to_json
 from schedbench.errors import BenchError, UnlikeError
-from schedbench.model import Environment, Sample, SampleKey, SampleState, Workload
+from schedbench.model import Clock, Environment, Sample, SampleKey, SampleState, Workload
 from schedbench.records import FILES, Boot, RunFolder, RunRecord, unlike, write_whole
 from schedcpd.microvm.cache import Progress
 
@@ -62,10 +62,9 @@ class Session:
         runner: Runner,
         load: Callable[[str], Awaitable[Arm]],
         progress: Progress,
-        budget: int,
     ) -> None:
         self._folder, self._record, self._runner = folder, record, runner
-        self._load, self._say, self._budget = load, progress, budget
+        self._load, self._say, self._budget = load, progress, record.budget
         self._workloads = {each.name: each for each in record.workloads}
         self._arms: dict[tuple[str, str], Arm] = {}  # by workload and name
         self._overuse: dict[tuple[str, str], float] = {}
@@ -119,9 +118,14 @@ class Session:
         self._order = max((sample.order for sample in done), default=-1) + 1
 
     def _unstable(self) -> tuple[str, ...]:
-        """What to extend. It looks at the first round of seeds only, so that it stays the same."""
+        """What to extend. It looks at the first round of seeds only, so that it stays the same.
+
+        Nothing under the virtual clock: what spreads there are the seeds' inputs, in which arms are
+        paired, and not noise.
+        """
         record = self._record
-        if record.suite.extend_to <= len(record.seeds):
+        virtual = record.environment.clock is Clock.VIRTUAL
+        if virtual or record.suite.extend_to <= len(record.seeds):
             return ()
         first = [s for s in self._folder.samples() if s.key.seed in record.seeds]
         return plan.unstable(first, record.workloads)

@@ -100,7 +100,8 @@ async def go(
     say: Callable[[str], None] = lambda text: None,
     budget: int = 3,
 ) -> Summary:
-    session = Session(RunFolder(folder), record or a_record(), runner, loader, say, budget)
+    record = replace(record or a_record(), budget=budget)
+    session = Session(RunFolder(folder), record, runner, loader, say)
     return await session.run()
 
 
@@ -186,6 +187,10 @@ async def test_an_unstable_workload_is_extended_for_every_arm_and_once(tmp_path:
         assert sorted(s.key.seed for s in samples if s.key.arm == arm) == [1, 2, 3, 4, 5]
     assert (await go(tmp_path, FakeRunner(verdict, stop_after=0), record)).taken == 0
     assert (await go(tmp_path / "stable", FakeRunner(), record)).extended == ()
+    virtual = replace(record.environment, clock=Clock.VIRTUAL)
+    runner = FakeRunner(verdict, environment=virtual)
+    there = tmp_path / "virtual"
+    assert (await go(there, runner, replace(record, environment=virtual))).extended == ()
 
 
 async def test_a_learner_is_trained_first_with_its_samples_apart(tmp_path: Path) -> None:
