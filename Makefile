@@ -19,7 +19,7 @@ VENV := $(SCHEDCP_CACHE)/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -o cache_dir=$(SCHEDCP_CACHE)/pytest
 
-.PHONY: help base deps venv builder bpf vm verdicts deb unit test lint demo vm-shell clean clean-cache
+.PHONY: help base deps venv builder bpf vm verdicts deb unit test corpus lint demo vm-shell clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,10 +49,13 @@ deb: verdicts ## build the Debian packages
 	@tools/build-deb >/dev/null
 
 unit: venv ## the tests that need neither root nor the micro-VM (seconds)
-	@$(PYTEST) -m "not vm" $(ARGS)
+	@$(PYTEST) -m "not vm and not toolchain" $(ARGS)
 
 test: deb ## all tests, those in the micro-VM included
 	@$(PYTEST) $(ARGS)
+
+corpus: verdicts ## every bad and every good scheduler through the verifier (half an hour)
+	@SCHEDCP_CORPUS=all $(PYTEST) tests/toolchain/test_corpus.py tests/vm/test_gate.py $(ARGS)
 
 lint: venv ## format, lint and type-check
 	@$(PYTEST) tests/unit/test_lint.py $(ARGS)

@@ -3,7 +3,7 @@
 
     manpages.py TREE OUTDIR
 
-Commands and options come from schedctl's parser, configuration keys from schedcpd.config, the
+Commands and options come from the programs' parsers, configuration keys from schedcpd.config, the
 format of policies from docs/policies.md, so that none is written twice. The date is that of
 SOURCE_DATE_EPOCH.
 """
@@ -62,12 +62,8 @@ def own_actions(command: argparse.ArgumentParser, common: set[str]) -> list[argp
     ]
 
 
-def schedctl_values() -> dict[str, str]:
-    from schedctl.parser import build_parser
-
-    parser = build_parser()
-    shown = [action for action in parser._actions if action.option_strings]
-    common = {name for action in shown for name in action.option_strings}
+def command_lines(parser: argparse.ArgumentParser, common: set[str]) -> list[str]:
+    """A definition list of a parser's commands, without the options that are `common` to all."""
     lines: list[str] = []
     for name, command in commands_of(parser).items():
         actions = own_actions(command, common)
@@ -81,10 +77,28 @@ def schedctl_values() -> dict[str, str]:
                 usage.append(shown_as)
         lines += [" ".join(usage), "", f":   {escape(command.description or '')}", ""]
         for action in actions:
-            if action.option_strings:
+            if action.option_strings and action.help:
                 names = ", ".join(f"**{escape(each)}**" for each in action.option_strings)
-                lines += [f"    {names}: {escape(action.help or '')}.", ""]
-    return {"OPTIONS": "\n".join(option_lines(shown)), "COMMANDS": "\n".join(lines)}
+                lines += [f"    {names}: {escape(action.help)}.", ""]
+    return lines
+
+
+def schedbench_values() -> dict[str, str]:
+    from schedbench.__main__ import build_parser
+
+    return {"BENCH": "\n".join(command_lines(build_parser(), {"--json"}))}
+
+
+def schedctl_values() -> dict[str, str]:
+    from schedctl.parser import build_parser
+
+    parser = build_parser()
+    shown = [action for action in parser._actions if action.option_strings]
+    common = {name for action in shown for name in action.option_strings}
+    return {
+        "OPTIONS": "\n".join(option_lines(shown)),
+        "COMMANDS": "\n".join(command_lines(parser, common)),
+    }
 
 
 def shown_default(spec: Field[Any]) -> str:
@@ -160,8 +174,13 @@ def filled(tree: Path) -> dict[str, str]:
         **config_values(),
         **policy_values(tree),
     }
+    # The daemon's source package has neither the benchmark nor its page.
+    has_bench = (tree / "schedbench").is_dir()
+    values |= schedbench_values() if has_bench else {}
     pages = {}
     for source in sorted((tree / "man").glob("*.md")):
+        if source.name.startswith("schedbench.") and not has_bench:
+            continue
         text = source.read_text(encoding="utf-8")
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)

@@ -19,7 +19,7 @@ from schedcpd.errors import InvalidArgumentError
 TOP = "/schedbench"
 HARNESS = f"{TOP}/harness.sh"
 ALWAYS = ("mark",)  # the drivers that every sample needs
-RESERVED = ("SEED", "REPEATS", "CPUS", "PATH", "HOME", "LC_ALL", "TZ", "IFS")
+RESERVED = ("SEED", "REPEATS", "CPUS", "PATH", "HOME", "LC_ALL", "TZ", "IFS", "GROUPS", "SECONDS")
 _GUEST = Path(__file__).parent / "guest"
 
 

@@ -43,6 +43,11 @@ def vcpus(of: Profile) -> int:
     return of.sockets * of.dies * of.cores * of.threads
 
 
+def is_virtual(of: Profile) -> bool:
+    """Whether the profile means anything under the virtual clock: it has nothing but CPUs."""
+    return (of.sockets, of.dies, of.threads, of.numa_nodes) == (1, 1, 1, 1)
+
+
 def vm_spec(of: Profile) -> VmSpec:
     """The machine under the wall clock, with the micro-VM's own image and kernel."""
     return VmSpec(
@@ -60,11 +65,11 @@ def machine(of: Profile) -> Machine:
 
     Raises BenchError for a profile whose point is one of these.
     """
-    if (of.sockets, of.dies, of.threads, of.numa_nodes) != (1, 1, 1, 1):
+    if not is_virtual(of):
         raise BenchError(
             f"profile {of.name} has no meaning under the virtual clock: an instruction costs the "
             "same on every CPU of it",
             hint="use --clock wall, or one of: "
-            + ", ".join(name for name, it in PROFILES.items() if it.cores == vcpus(it)),
+            + ", ".join(name for name, it in PROFILES.items() if is_virtual(it)),
         )
     return Machine(vcpus=of.cores, insn_ps=of.insn_ps, memory_mib=of.memory_mib)

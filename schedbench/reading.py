@@ -12,8 +12,10 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from schedbench import kernellog
+from schedbench.arms.base import ANY_SCHEDULER
 from schedbench.model import Clock, Metric, Repeat, SampleState, Size, Workload
 
 PREFIX, PRINTED = b"SCHEDBENCH ", b"| "
@@ -186,6 +188,27 @@ def medians(repeats: Sequence[Repeat]) -> dict[str, float]:
     """Each metric's median over the repeats."""
     names = repeats[0].metrics if repeats else {}
     return {name: statistics.median(each.metrics[name] for each in repeats) for name in names}
+
+
+def mark(reading: Reading, messages: Sequence[str], expected: str) -> Reading:
+    """The reading, marked if the kernel complained or the scheduler was not the arm's.
+
+    A sample that is lost already keeps its state and gets the kernel's words as a further reason.
+    """
+    marks = []
+    others = [name for name in reading.schedulers if name != expected]
+    if reading.schedulers and expected != ANY_SCHEDULER and others:
+        found, wanted = others[0] or "no scheduler", expected or "none"
+        marks.append(f"the arm's scheduler is {wanted}, but {found} was enabled")
+    told = kernellog.grave(messages)
+    if told:
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        marks.append(f"the kernel said: {told[0]}{more}")
+    if not marks or reading.state is SampleState.INFRASTRUCTURE:
+        return reading
+    state = SampleState.MARKED if reading.state is SampleState.OK else reading.state
+    reason = "; ".join([reading.reason, *marks] if reading.reason else marks)
+    return replace(reading, state=state, reason=reason)
 
 
 def metric_value(metric: Metric, output: str, elapsed: float) -> float:

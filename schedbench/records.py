@@ -77,6 +77,7 @@ class RunRecord:
     host: Mapping[str, object]  # facts that may differ: CPUs, memory, load, versions
     began: float  # Unix seconds
     schedbench: str  # version of the project
+    budget: int = 0  # training samples that each learning arm has for each workload
 
 
 def unlike(one: RunRecord, other: RunRecord) -> list[str]:
@@ -90,7 +91,7 @@ def unlike(one: RunRecord, other: RunRecord) -> list[str]:
         if getattr(one.environment, name) != getattr(other.environment, name)
     ]
     differing += [
-        name for name in ("profile", "boot") if getattr(one, name) != getattr(other, name)
+        name for name in ("profile", "boot", "budget") if getattr(one, name) != getattr(other, name)
     ]
     theirs = {workload.name: workload for workload in other.workloads}
     differing += [
@@ -121,7 +122,7 @@ def load(kind: type[T], text: str, where: str = "") -> T:
     """A RunRecord or a Sample from its text. Raises RecordError naming `where` and the field."""
     try:
         value: Any = json.loads(text, parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{where or 'the record'}: is not JSON: {error}") from None
     wanted = "run" if kind is RunRecord else "sample"
     try:
@@ -204,8 +205,10 @@ class RunFolder:
         write_whole(path, dump(sample).encode())
         return path
 
-    def write_log(self, key: SampleKey, text: str) -> None:
-        write_whole(self.path / LOGS / f"{stem(key)}.txt", text.encode("utf-8", "replace"))
+    def write_log(self, key: SampleKey, text: str, name: str = "") -> None:
+        """The console of a sample. `name`: of its file without the ending, if it is a fault's."""
+        path = self.path / LOGS / f"{name or stem(key)}.txt"
+        write_whole(path, text.encode("utf-8", "replace"))
 
     def _read(self, folder: str, *, faults: bool) -> Iterator[Sample]:
         for path in sorted((self.path / folder).glob("**/*.json")):

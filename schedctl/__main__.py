@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in options:
             setattr(options, name, default)
     try:
+        if options.command == "verify":
+            from schedctl.verify import run as verify
+
+            return verify(options)
         if options.command == "mcp":
             from schedctl.mcp_server import serve
 

@@ -17,6 +17,7 @@ from schedcpd.errors import SchedcpError
 from schedctl.client import Daemon, daemon
 from schedctl.exits import CallError
 from schedctl.parser import MAX_RECORDS, normalise_target
+from schedctl.verify import verified
 
 PACKAGED_SDK = Path("/usr/lib/schedcp-agent")
 """Where the Debian package schedcp-agent brings the SDK; Debian itself does not have it."""
@@ -135,6 +136,27 @@ def build(address: str | None) -> Any:
         """Decisions, deployments and outcomes, newest first."""
         async with control() as connected:
             return {"records": await connected.history(limit, kind, normalise_target(subject))}
+
+    @tool("Verify a scheduler or policies", reads=True)
+    async def verify(
+        file: Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=4096,
+                description="absolute path of NAME.bpf.c, NAME.bpf.o or POLICY.yaml",
+            ),
+        ],
+        run_it: Annotated[
+            bool, Field(description="also load it and put it under load in the micro-VM: a minute")
+        ] = False,
+    ) -> dict[str, Any]:
+        """Examines a file, offline and without the daemon. Every failed check has a reason code,
+        evidence and a hint; nothing is loaded on this machine."""
+        try:
+            return await verified(file, run_it=run_it)
+        except SchedcpError as error:
+            raise ToolError(f"{error.code}: {error.message}") from error
 
     @tool("Pin a workload to an intent")
     async def pin(

@@ -118,8 +118,37 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("policies", "show the policies that could be applied")
     add("reload", "make the daemon read configuration and policies again")
+    _add_verify(
+        add("verify", "prove a scheduler or check policies, offline and without the daemon")
+    )
     add("mcp", "serve these tools over the Model Context Protocol on standard input and output")
     return parser
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="NAME.bpf.c, NAME.bpf.o or POLICY.yaml")
+    command.add_argument("-a", "--all", action="store_true", help="also after a check failed")
+    command.add_argument("--no-vm", action="store_true", help="only what needs no micro-VM")
+    command.add_argument(
+        "--manifest", metavar="FILE", default="", help="tunables; default: the one beside FILE"
+    )
+    command.add_argument(
+        "--tunables", metavar="JSON", default="", help="values other than the manifest's defaults"
+    )
+    command.add_argument(
+        "-I",
+        "--include",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="more headers that a source may include",
+    )
+    command.add_argument(
+        "--cpus", metavar="N", default="", help="check policies for a machine of N CPUs"
+    )
+    command.add_argument(
+        "--release", metavar="RELEASE", default="", help="kernel to prove it on, if not the newest"
+    )
 
 
 def normalise_target(target: str) -> str:

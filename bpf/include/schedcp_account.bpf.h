@@ -22,8 +22,8 @@
 
 struct account {
 	struct intent_cache intent;
-	u64 vtime;	/* where it stands */
-	u64 share;	/* of the machine, as of share_at */
+	u64 vtime; /* where it stands */
+	u64 share; /* of the machine, as of share_at */
 	u64 share_at;
 	u64 charged;	/* of its run time, as the kernel counts it */
 	u64 wait_since; /* wants a CPU since then, 0: has one */
@@ -155,90 +155,87 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 }
 
 /* The storage of the scheduler's struct task_ctx, and task_ctx(p), which is NULL for a strange task. */
-#define SC_TASK_STORAGE()                                           \
-	struct {                                                    \
-		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);            \
-		__uint(map_flags, BPF_F_NO_PREALLOC);               \
-		__type(key, int);                                   \
-		__type(value, struct task_ctx);                     \
-	} task_ctxs SEC(".maps");                                   \
-	static inline struct task_ctx *task_ctx(struct task_struct *p) \
-	{                                                           \
-		return bpf_task_storage_get(&task_ctxs, p, 0, 0);   \
-	}                                                           \
-	static inline struct task_ctx *task_ctx_new(struct task_struct *p) \
-	{                                                           \
+#define SC_TASK_STORAGE()                                                                      \
+	struct {                                                                               \
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);                                       \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                          \
+		__type(key, int);                                                              \
+		__type(value, struct task_ctx);                                                \
+	} task_ctxs SEC(".maps");                                                              \
+	static inline struct task_ctx *task_ctx(struct task_struct *p)                         \
+	{                                                                                      \
+		return bpf_task_storage_get(&task_ctxs, p, 0, 0);                              \
+	}                                                                                      \
+	static inline struct task_ctx *task_ctx_new(struct task_struct *p)                     \
+	{                                                                                      \
 		return bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE); \
 	}
 
 /* The ops that are alike everywhere: weights of tasks and cgroups, CPUs that come and go, the exit. */
-#define SC_ACCOUNT_OPS(name)                                                                     \
-	/* Left for another scheduling class, or gone. */ \
-	void SC_OP(name##_disable, struct task_struct *p)                     \
-	{                                                                                        \
-		struct task_ctx *tctx = task_ctx(p);                                             \
-                                                                                                 \
-		if (tctx)                                                                        \
-			account_recount(&tctx->account, 0);                                      \
-	}                                                                                        \
-	void SC_OP(name##_set_weight, struct task_struct *p, u32 weight)                         \
-	{                                                                                        \
-		struct task_ctx *tctx = task_ctx(p);                                             \
-                                                                                                 \
-		if (tctx && tctx->account.counted)                                               \
-			account_recount(&tctx->account, weight);                                 \
-	}                                                                                        \
-	s32 SC_OP_SLEEPABLE(name##_cgroup_init, struct cgroup *cgrp,                             \
-			    struct scx_cgroup_init_args *args)                                   \
-	{                                                                                        \
-		s32 err = weights_add(cgrp, args->weight);                                       \
-                                                                                                 \
-		if (!err && bpf_core_field_exists(args->sched_idle) && args->sched_idle)         \
-			weights_set_idle(cgrp, true);                                            \
-		return err;                                                                      \
-	}                                                                                        \
-	void SC_OP_SLEEPABLE(name##_cgroup_exit, struct cgroup *cgrp)                            \
-	{                                                                                        \
-		weights_remove(cgrp);                                                            \
-	}                                                                                        \
-	void SC_OP(name##_cgroup_move, struct task_struct *p, struct cgroup *from,               \
-		   struct cgroup *to)                                                            \
-	{                                                                                        \
-		struct task_ctx *tctx = task_ctx(p);                                             \
-                                                                                                 \
-		if (tctx)                                                                        \
-			account_move(&tctx->account, to);                                        \
-	}                                                                                        \
-	void SC_OP(name##_cgroup_set_weight, struct cgroup *cgrp, u32 weight)                    \
-	{                                                                                        \
-		weights_set(cgrp, weight);                                                       \
-	}                                                                                        \
-	void SC_OP(name##_cgroup_set_idle, struct cgroup *cgrp, bool idle)                       \
-	{                                                                                        \
-		weights_set_idle(cgrp, idle);                                                    \
-	}                                                                                        \
-	void SC_OP(name##_cpu_online, s32 cpu)                                                   \
-	{                                                                                        \
-		topology_place(cpu);                                                             \
-	}                                                                                        \
-	void SC_OP(name##_cpu_offline, s32 cpu)                                                  \
-	{                                                                                        \
-	}                                                                                        \
-	void SC_OP_SLEEPABLE(name##_exit, struct scx_exit_info *ei)                              \
-	{                                                                                        \
-		exit_record_fill(ei);                                                            \
+#define SC_ACCOUNT_OPS(name)                                                             \
+	/* Left for another scheduling class, or gone. */                                \
+	void SC_OP(name##_disable, struct task_struct *p)                                \
+	{                                                                                \
+		struct task_ctx *tctx = task_ctx(p);                                     \
+                                                                                         \
+		if (tctx)                                                                \
+			account_recount(&tctx->account, 0);                              \
+	}                                                                                \
+	void SC_OP(name##_set_weight, struct task_struct *p, u32 weight)                 \
+	{                                                                                \
+		struct task_ctx *tctx = task_ctx(p);                                     \
+                                                                                         \
+		if (tctx && tctx->account.counted)                                       \
+			account_recount(&tctx->account, weight);                         \
+	}                                                                                \
+	s32 SC_OP_SLEEPABLE(name##_cgroup_init, struct cgroup *cgrp,                     \
+			    struct scx_cgroup_init_args *args)                           \
+	{                                                                                \
+		s32 err = weights_add(cgrp, args->weight);                               \
+                                                                                         \
+		if (!err && bpf_core_field_exists(args->sched_idle) && args->sched_idle) \
+			weights_set_idle(cgrp, true);                                    \
+		return err;                                                              \
+	}                                                                                \
+	void SC_OP_SLEEPABLE(name##_cgroup_exit, struct cgroup *cgrp)                    \
+	{                                                                                \
+		weights_remove(cgrp);                                                    \
+	}                                                                                \
+	void SC_OP(name##_cgroup_move, struct task_struct *p, struct cgroup *from,       \
+		   struct cgroup *to)                                                    \
+	{                                                                                \
+		struct task_ctx *tctx = task_ctx(p);                                     \
+                                                                                         \
+		if (tctx)                                                                \
+			account_move(&tctx->account, to);                                \
+	}                                                                                \
+	void SC_OP(name##_cgroup_set_weight, struct cgroup *cgrp, u32 weight)            \
+	{                                                                                \
+		weights_set(cgrp, weight);                                               \
+	}                                                                                \
+	void SC_OP(name##_cgroup_set_idle, struct cgroup *cgrp, bool idle)               \
+	{                                                                                \
+		weights_set_idle(cgrp, idle);                                            \
+	}                                                                                \
+	void SC_OP(name##_cpu_online, s32 cpu)                                           \
+	{                                                                                \
+		topology_place(cpu);                                                     \
+	}                                                                                \
+	void SC_OP(name##_cpu_offline, s32 cpu)                                          \
+	{                                                                                \
+	}                                                                                \
+	void SC_OP_SLEEPABLE(name##_exit, struct scx_exit_info *ei)                      \
+	{                                                                                \
+		exit_record_fill(ei);                                                    \
 	}
 
-#define SC_ACCOUNT_OPS_FIELDS(sched)                           \
-	.disable = (void *)sched##_disable,                \
-	.set_weight = (void *)sched##_set_weight,              \
-	.cgroup_init = (void *)sched##_cgroup_init,            \
-	.cgroup_exit = (void *)sched##_cgroup_exit,            \
-	.cgroup_move = (void *)sched##_cgroup_move,            \
-	.cgroup_set_weight = (void *)sched##_cgroup_set_weight, \
-	.cgroup_set_idle = (void *)sched##_cgroup_set_idle,    \
-	.cpu_online = (void *)sched##_cpu_online,              \
-	.cpu_offline = (void *)sched##_cpu_offline,            \
+#define SC_ACCOUNT_OPS_FIELDS(sched)                                                            \
+	.disable = (void *)sched##_disable, .set_weight = (void *)sched##_set_weight,           \
+	.cgroup_init = (void *)sched##_cgroup_init, .cgroup_exit = (void *)sched##_cgroup_exit, \
+	.cgroup_move = (void *)sched##_cgroup_move,                                             \
+	.cgroup_set_weight = (void *)sched##_cgroup_set_weight,                                 \
+	.cgroup_set_idle = (void *)sched##_cgroup_set_idle,                                     \
+	.cpu_online = (void *)sched##_cpu_online, .cpu_offline = (void *)sched##_cpu_offline,   \
 	.exit = (void *)sched##_exit
 
 #endif

@@ -34,6 +34,9 @@
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: macros are not in BTF */
 #endif
 
+/* A tunable that user space may change while the scheduler runs: in .data, zero or not. */
+#define SC_LIVE volatile SEC(".data")
+
 /* An op. Sleepable ops may allocate and wait: init, exit, init_task, cgroup_init, cgroup_exit. */
 #define SC_OP(name, args...)	       SEC("struct_ops/" #name) BPF_PROG(name, ##args)
 #define SC_OP_SLEEPABLE(name, args...) SEC("struct_ops.s/" #name) BPF_PROG(name, ##args)

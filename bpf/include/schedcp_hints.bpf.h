@@ -12,10 +12,10 @@
 #include "schedcp_compat.bpf.h"
 #include "schedcp_vtime.bpf.h"
 
-#define HINTS_MAX	16384
-#define HINTS_LEARNT	4096
-#define HINTS_LEAST_NS	1000000 /* shorter lives teach nothing */
-#define HINTS_COMM_LEN	16
+#define HINTS_MAX      16384
+#define HINTS_LEARNT   4096
+#define HINTS_LEAST_NS 1000000 /* shorter lives teach nothing */
+#define HINTS_COMM_LEN 16
 
 struct hint {
 	u64 work_us;

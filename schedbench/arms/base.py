@@ -16,6 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from schedbench.model import Clock, Part, Sample
 
+ANY_SCHEDULER = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -41,13 +43,22 @@ class ArmScript:
     programs: tuple[str, ...] = ()  # absolute guest paths of programs it needs
     start: str = ""
     stop: str = ""
-    expects_scheduler: str = ""  # ops name that must be enabled from start to stop; "" for none
+    # The ops name that must be enabled from start to stop; "": none may be; ANY_SCHEDULER: any or
+    # none, since the arm itself decides or looks after it.
+    expects_scheduler: str = ""
 
 
 class Arm(Protocol):
-    name: str
-    clocks: frozenset[Clock]
-    told_intents: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def clocks(self) -> frozenset[Clock]:
+        """Those it can run under."""
+
+    @property
+    def told_intents(self) -> bool:
+        """Whether `Told.parts` is filled for it."""
 
     def describe(self) -> Mapping[str, object]:
         """Everything that makes two arms of this name different: versions, tunables, hashes."""

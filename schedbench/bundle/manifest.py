@@ -147,7 +147,7 @@ def load(data: bytes) -> Manifest:
     try:
         text = data.decode()
         value: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{MANIFEST_FILE}: is not JSON: {error}") from None
     if not isinstance(value, dict) or value.pop("kind", None) != "bundle":
         raise RecordError(f"{MANIFEST_FILE}: kind: is not 'bundle'")

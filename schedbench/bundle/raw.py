@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
+from schedbench import kernellog
 from schedbench.evaluate.data import Data
-from schedbench.model import Sample, SampleKey, SampleState, Workload
+from schedbench.model import Clock, Sample, SampleKey, SampleState, Workload
 from schedbench.reading import medians, metric_value
 from schedbench.records import RunRecord
+from schedbench.virtual.sample import REPEATS
 
 
 def name_of(key: SampleKey) -> str:
@@ -40,11 +43,12 @@ def sample_problems(sample: Sample, record: RunRecord, workload: Workload) -> li
             if stored != read:
                 found.append(f"repeat {number}: {name}: {stored} is stored, {read} was measured")
     if sample.state is SampleState.OK:
-        wanted = workload.sizes[record.environment.size].repeats
+        virtual = record.environment.clock is Clock.VIRTUAL
+        wanted = REPEATS if virtual else workload.sizes[record.environment.size].repeats
         if len(sample.repeats) != wanted:
             found.append(f"{len(sample.repeats)} repeats instead of {wanted}")
-        if sample.kernel_log:
-            found.append(f"is ok, but the kernel said: {sample.kernel_log[0]}")
+        for said in kernellog.grave(sample.kernel_log)[:1]:
+            found.append(f"is ok, but the kernel said: {said}")
     elif not sample.reason:
         found.append(f"is {sample.state} without a reason")
     if not counts and sample.metrics:
@@ -71,6 +75,25 @@ def raw_problems(data: Data, training: Iterable[Sample]) -> list[str]:
                 f"{what}{name_of(sample.key)}: {problem}"
                 for problem in sample_problems(sample, data.record, workload)
             ]
+    return found
+
+
+def budget_problems(data: Data, training: Iterable[Sample]) -> list[str]:
+    """Where the overuse that samples state is not what their arm's training took."""
+    taken = Counter((sample.key.workload, sample.key.arm) for sample in training)
+    budget = data.record.budget
+    found = []
+    for sample in data.samples:
+        used = taken[sample.key.workload, sample.key.arm]
+        if used and not budget:
+            found.append(f"{name_of(sample.key)}: trained, but the run has no budget")
+            continue
+        over = max(0, used - budget) / budget if used else 0.0
+        if sample.overuse != over:
+            found.append(
+                f"{name_of(sample.key)}: overuse {sample.overuse:g} is stored; {used} training "
+                f"samples of a budget of {budget} are {over:g}"
+            )
     return found
 
 

@@ -14,12 +14,12 @@ from typing import Protocol
 from schedbench.bundle import manifest as manifests
 from schedbench.bundle import signature
 from schedbench.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from schedbench.bundle.raw import name_of, plan_problems, raw_problems
+from schedbench.bundle.raw import budget_problems, name_of, plan_problems, raw_problems
 from schedbench.codec import to_json
 from schedbench.errors import BenchError
 from schedbench.evaluate import results
 from schedbench.evaluate.data import Data, read
-from schedbench.model import Clock, Sample, SampleKey, SampleState, Workload
+from schedbench.model import Clock, Sample, SampleState, Workload
 from schedbench.records import FILES, RunFolder, RunRecord
 from schedcpd.errors import SchedcpError, UnsupportedError
 
@@ -44,7 +44,7 @@ class Check:
 class Repeater(Protocol):
     """Takes a virtual-clock sample again."""
 
-    async def again(self, record: RunRecord, bundle: Path, key: SampleKey) -> Sample:
+    async def again(self, record: RunRecord, sample: Sample) -> Sample:
         """Raises UnsupportedError where this machine cannot (another QEMU build or kernel)."""
 
 
@@ -82,13 +82,16 @@ async def verify(bundle: Path, options: Options) -> list[Check]:
     checks.append(_records(data, manifest))
     checks.append(_check("workloads", _workload_problems(data, options), _digests(data)))
     checks.append(_check("plan", plan_problems(data), f"{len(data.planned)} samples as planned"))
+    checks.append(
+        _check("budget", budget_problems(data, training), f"{len(training)} training samples")
+    )
     count = len(data.samples) + len(data.faults) + len(training)
     checks.append(
         _check("raw data", raw_problems(data, training), f"{count} samples agree with their output")
     )
     checks.append(await _guarded("results", lambda: _results(bundle, data, manifest)))
     if data.record.environment.clock is Clock.VIRTUAL and options.reruns:
-        checks.append(await _guarded("re-run", lambda: _rerun(bundle, data, options)))
+        checks.append(await _guarded("re-run", lambda: _rerun(data, options)))
     return checks
 
 
@@ -195,7 +198,7 @@ async def _results(bundle: Path, data: Data, manifest: Manifest) -> Check:
     return _check("results", problems, said)
 
 
-async def _rerun(bundle: Path, data: Data, options: Options) -> Check:
+async def _rerun(data: Data, options: Options) -> Check:
     if options.repeater is None:
         raise UnsupportedError("there is nothing here to take a virtual-clock sample again with")
     candidates = [
@@ -208,7 +211,7 @@ async def _rerun(bundle: Path, data: Data, options: Options) -> Check:
     chosen = random.SystemRandom().sample(candidates, min(options.reruns, len(candidates)))
     problems = []
     for sample in chosen:
-        again = await options.repeater.again(data.record, bundle, sample.key)
+        again = await options.repeater.again(data.record, sample)
         if again.digest != sample.digest:
             problems.append(
                 f"{name_of(sample.key)}: the console's bytes differ: {sample.digest[:16]} is "

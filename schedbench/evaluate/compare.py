@@ -151,9 +151,11 @@ def too_few(rows: Sequence[Comparison]) -> tuple[str, ...]:
         least = min((_least_p(row) for row in family), default=0.0)
         if least * len(family) > ALPHA:
             most = max(row.arm_n for row in family)
+            what = "1 workload" if len(family) == 1 else f"{len(family)} workloads"
+            many = "1 sample" if most == 1 else f"{most} samples"
             said.append(
-                f"{arm}: {most} samples of each of {len(family)} workloads can show no win: the "
-                f"least p there is, {least:.2g}, times {len(family)} is over {ALPHA}"
+                f"{arm}: {many} of {what} can show no win: the least p there is, {least:.2g}, "
+                f"times {len(family)} is over {ALPHA}"
             )
     return tuple(said)
 

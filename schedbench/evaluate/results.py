@@ -63,7 +63,7 @@ def load(text: str, where: str = RESULTS_FILE) -> Results:
     """Raises RecordError for a text that `dump` does not write."""
     try:
         value: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: is not JSON: {error}") from None
     if not isinstance(value, dict) or value.pop("kind", None) != "results":
         raise RecordError(f"{where}: kind: is not 'results'")

@@ -24,6 +24,7 @@ from schedbench.evaluate.stats import LEVEL
 from schedbench.model import Better, Suite, Workload
 
 ROUNDS = 10_000  # of the bootstrap
+FEWEST = 5  # samples of a side: a bootstrap of fewer says too little for a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def score(data: Data, baseline: str, arm: str) -> Score:
     terms: list[Term] = []
     sums, logs = np.zeros(ROUNDS), np.zeros(ROUNDS)
     geomean = overuse = 0.0
+    enough = True
     for name, share in shares.items():
         ours, theirs = data.sides(name, baseline, arm) if name in ran else ([], [])
         if theirs:
@@ -76,6 +78,7 @@ def score(data: Data, baseline: str, arm: str) -> Score:
             logs += share * worst
             geomean += share * worst
             continue
+        enough = enough and min(len(ours), len(theirs)) >= FEWEST
         workload = data.workload(name)
         sides = sides_of(workload, data.paired, ours, theirs)
         point = evaluate(sides, each_once(sides), suite.clip)
@@ -100,7 +103,7 @@ def score(data: Data, baseline: str, arm: str) -> Score:
         geomean_high=geo_high,
         overuse=overuse,
         price=price,
-        verdict=_verdict(total, low, high),
+        verdict=_verdict(total, low, high) if enough else Verdict.OPEN,
         terms=tuple(terms),
     )
 

@@ -18,7 +18,7 @@ SCHEDBENCH_DIR=/run/schedbench/work
 SCHEDBENCH_OUTPUT=/run/schedbench/printed
 export CPUS SCHEDBENCH_CGROUP SCHEDBENCH_DIR SCHEDBENCH_OUTPUT
 cgroups=/sys/fs/cgroup
-out=/run/schedbench/out
+out=/run/schedbench/parts.out
 
 # The name of the sched_ext scheduler that is enabled now, or nothing.
 scheduler() {
@@ -31,8 +31,9 @@ printed() { head -c 262144 "$1" | awk '{ print "| " $0 }'; }
 
 # A script that is not timed: its output, then the marker with its exit code, which is returned.
 script() { # MARKER FILE [KEY=VALUE...]
-    name=$1 file=$2
+    name=$1 file=$2 out=/run/schedbench/$1.out
     shift 2
+    rm -f "$out" # what an earlier script left running keeps the file it has
     (cd "$SCHEDBENCH_DIR" && exec /bin/sh -eu "$here/$file" >"$out" 2>&1 </dev/null)
     code=$?
     printed "$out"

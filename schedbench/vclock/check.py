@@ -20,7 +20,7 @@ from schedbench.vclock.errors import VClockError
 from schedbench.vclock.machine import Clock, Machine, Result, run
 from schedcpd.host import process
 from schedcpd.microvm.cache import Progress
-from schedcpd.microvm.kernel import backports_kernel
+from schedcpd.microvm.kernel import backports_kernel, vmlinux
 
 DEFAULT = "default"  # the kernel's own scheduler
 LOOPS_PER_CPU = 1
@@ -110,7 +110,7 @@ class Prover:
 
         Raises VClockError if a guest fails or the scheduler is not attached from start to end.
         """
-        kernel = await backports_kernel(self._progress)
+        kernel = await vmlinux(await backports_kernel(self._progress))
         plugin = await build.plugin(self._progress)
         files = await build.guest_programs(self._progress)
         if case.scheduler != DEFAULT:
@@ -121,7 +121,7 @@ class Prover:
         async def once(machine: Machine, label: str) -> Result:
             self._progress(f"{case.name}: {label}")
             result = await run(
-                machine, plugin=plugin, vmlinuz=kernel.vmlinuz, files=files, script=case.script,
+                machine, plugin=plugin, vmlinux=kernel, files=files, script=case.script,
                 timeout_s=TIMEOUT_S,
             )  # fmt: skip
             if self._keep is not None:

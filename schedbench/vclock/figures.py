@@ -73,12 +73,21 @@ def judge(figures: Sequence[Figure], vcpus: int) -> list[Verdict]:
     """The promises that one run's figures can show. A missing figure fails its promise."""
     verdicts = []
     counts = [count for count in (1, 2, 4) if count <= vcpus]
-    spans = [_one(figures, "par", tasks=str(count)) for count in counts]
+    # The clock's own: the scheduler's placement, or a kernel thread on a CPU, can only add to one
+    # of the two ways.
+    spans = [
+        [
+            figure.number("makespan")
+            for way in ("par", "pinned")
+            if (figure := _one(figures, way, tasks=str(count))) is not None
+        ]
+        for count in counts
+    ]
     promise = f"{', '.join(map(str, counts))} tasks within {PARALLEL_SPREAD:.0%}"
-    if any(span is None for span in spans):
+    if not all(spans):
         verdicts.append(Verdict(promise, "a makespan is missing", False))
     else:
-        values = [span.number("makespan") for span in spans if span is not None]
+        values = [min(both) for both in spans]
         spread = max(values) / min(values) - 1
         found = " / ".join(f"{value / 1e6:.3f}" for value in values) + f" ms: {spread:.2%}"
         verdicts.append(Verdict(promise, found, spread <= PARALLEL_SPREAD))

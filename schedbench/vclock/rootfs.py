@@ -28,6 +28,8 @@ from schedcpd.microvm.cache import (
     prune,
 )
 
+# What the C library opens by name when it first needs it: to end or cancel a thread.
+OPENED_BY_LIBC = "libgcc_s.so.1"
 LIBRARY_PATH = ("/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/lib64")
 MERGED = ("bin", "lib", "lib64", "sbin")  # links into usr/, as in Debian
 MAX_LINKS = 40
@@ -155,6 +157,8 @@ class Closure:
                     break
             else:
                 raise VClockError(f"{name} needs {needed}, which the image does not have")
+            if needed == "libc.so.6" and self._real(f"{LIBRARY_PATH[0]}/{OPENED_BY_LIBC}"):
+                self._file(f"{LIBRARY_PATH[0]}/{OPENED_BY_LIBC}")
 
 
 def _needed(name: str, data: bytes) -> Iterator[tuple[str, list[str]]]:

@@ -21,7 +21,7 @@ from schedbench.model import Clock, Profile, Sample, SampleKey, SampleState, Siz
 from schedbench.vclock import build, machine, qemu, rootfs
 from schedbench.vclock.machine import End, Files, Link
 from schedcpd.microvm.cache import Progress
-from schedcpd.microvm.kernel import backports_kernel
+from schedcpd.microvm.kernel import backports_kernel, vmlinux
 
 REPEATS = 1  # in one boot: a second one would not be another sample
 BOOT_LIMIT_S = 60.0  # virtual seconds for boot, set-up, check and the arm
@@ -37,7 +37,7 @@ ICOUNT_SAYS = (
 class Kit:
     """What all samples of a run share. `image`: the id of the image that programs come from."""
 
-    vmlinuz: Path
+    vmlinux: Path
     release: str
     plugin: Path | None
     root: Path
@@ -57,7 +57,7 @@ async def prepare(progress: Progress) -> Kit:
         plugin, clock = await build.plugin(progress), machine.Clock.VIRTUAL
     else:
         progress(f"{found.binary} (build id {found.build_id or 'none'}): {ICOUNT_SAYS}")
-    return Kit(kernel.vmlinuz, kernel.release, plugin, root, image.id, clock, found)
+    return Kit(await vmlinux(kernel), kernel.release, plugin, root, image.id, clock, found)
 
 
 def refusal(workload: Workload, clock: machine.Clock) -> str:
@@ -118,24 +118,25 @@ async def take_sample(
     limit = BOOT_LIMIT_S + REPEATS * chosen.virtual_limit_s
     began = time.time()
     result = await machine.attempt(
-        hardware, plugin=kit.plugin, vmlinuz=kit.vmlinuz, files=files, script=SCRIPT,
+        hardware, plugin=kit.plugin, vmlinux=kit.vmlinux, files=files, script=SCRIPT,
         timeout_s=host_limit_s, limit_virtual_s=limit,
     )  # fmt: skip
     if console is not None:
         await asyncio.to_thread(console.write_bytes, result.serial)
     reader = reading.MarkerReader()
     reader.feed(result.serial)
-    read = reading.judge(reader, workload, chosen, Clock.VIRTUAL)
     _, _, after = result.serial.partition(b"SCHEDBENCH parts")
-    log = kernellog.grave(after.decode("utf-8", "replace").splitlines())
-    state, reason = _judged(result, read, reading.where(reader), arm, log, limit)
-    counted = state in (SampleState.OK, SampleState.MARKED)
+    log = kernellog.messages(after.decode("utf-8", "replace").splitlines())
+    read = _gone(result, reader, workload, limit) or reading.judge(
+        reader, workload, chosen, Clock.VIRTUAL
+    )
+    read = reading.mark(read, log, arm.expects_scheduler)
     return Sample(
         key=key,
-        state=state,
-        reason=reason,
+        state=read.state,
+        reason=read.reason,
         repeats=read.repeats,
-        metrics=read.metrics if counted else {},
+        metrics=read.metrics,
         began=began,
         seconds=result.host_seconds,
         order=order,
@@ -146,28 +147,27 @@ async def take_sample(
     )
 
 
-def _judged(
-    result: machine.Result,
-    read: reading.Reading,
-    where: str,
-    arm: ArmScript,
-    log: tuple[str, ...],
-    limit: float,
-) -> tuple[SampleState, str]:
-    """The state and the sentence: how the machine fared, then what the markers say, then marks."""
+def _gone(
+    result: machine.Result, reader: reading.MarkerReader, workload: Workload, limit: float
+) -> reading.Reading | None:
+    """The reading of a machine that did not end by its harness; None if it did."""
+    where = reading.where(reader)
+    if result.end is End.DONE:
+        return None
     if result.end is End.VIRTUAL_LIMIT:
-        return SampleState.HANG, f"{limit:.0f} virtual seconds were over {where}"
-    if result.end is End.HOST_LIMIT:
-        seconds = f"{result.host_seconds:.0f} host seconds were over {where}"
-        return SampleState.INFRASTRUCTURE, f"{seconds}, before the limit of virtual time"
-    if result.end in (End.EARLY, End.QEMU):
-        return SampleState.VM_DIED, f"{result.end} {where}: {result.tail[-600:]}"
-    if read.state is not SampleState.OK:
-        return read.state, read.reason
-    wanted = arm.expects_scheduler
-    if wanted and any(name != wanted for name in read.schedulers):
-        found = ", ".join(name or "none" for name in read.schedulers)
-        return SampleState.MARKED, f"{wanted} was to run from start to stop; there ran: {found}"
-    if log:
-        return SampleState.MARKED, f"the kernel said: {log[0]}"
-    return SampleState.OK, ""
+        state, said = SampleState.HANG, f"{limit:.0f} virtual seconds were over, {where}"
+    elif result.end is End.HOST_LIMIT:
+        state = SampleState.INFRASTRUCTURE
+        said = (
+            f"{result.host_seconds:.0f} host seconds were over before {limit:.0f} virtual ones, "
+            f"{where}"
+        )
+    else:
+        state = SampleState.VM_DIED if reader.markers else SampleState.INFRASTRUCTURE
+        said = f"{result.end}, {where}: {result.tail[-600:]}"
+    return reading.Reading(
+        state,
+        said,
+        reading.repeats_so_far(reader, workload, Clock.VIRTUAL),
+        schedulers=reading.schedulers(reader),
+    )

@@ -15,17 +15,18 @@ import functools
 import os
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from typing import Any
 
 from schedcpd.errors import InvalidArgumentError, SchedulerHostError, UnsupportedError
-from schedcpd.host.btf import Btf
+from schedcpd.host.btf import Btf, Number
 from schedcpd.model import Tunable
 
 MAP_STRUCT_OPS = 26  # enum bpf_map_type, linux/bpf.h
 MAP_PERCPU = frozenset({5, 6})  # BPF_MAP_TYPE_PERCPU_HASH, _ARRAY
 BPF_ANY, BPF_NOEXIST = 0, 1
+CONSTANTS, LIVE = ".rodata", ".data"  # where globals stand: `const volatile`, and variables
 _LOG_BYTES = 256 << 10
 _LOG_TAIL = 8000  # characters of the verifier's log that an error carries
 
@@ -223,7 +224,7 @@ class BpfLink:
 
 
 class BpfObject:
-    """One object file: open -> set_constants, fit_ops -> load -> attach -> close."""
+    """One object file: open -> set_globals, fit_ops -> load -> attach -> close."""
 
     def __init__(self, data: bytes, name: str) -> None:
         """Parses the ELF in `data`, which is what gets loaded: no file is read again."""
@@ -262,35 +263,37 @@ class BpfObject:
             raise _fault(f"{self._name}: a map without an initial value")
         return int(address), size.value
 
-    def _rodata(self) -> tuple[int, int]:
-        pointer = library().c.bpf_object__find_map_by_name(self._pointer, b".rodata")
+    def globals(self, section: str = CONSTANTS) -> dict[str, Tunable]:
+        """The numbers of a section by name, with the values they have now."""
+        pointer = library().c.bpf_object__find_map_by_name(self._pointer, section.encode())
         if not pointer:
-            raise InvalidArgumentError(f"{self._name}: has no constants (.rodata)")
-        return self._initial(pointer)
-
-    def constants(self) -> dict[str, Tunable]:
-        """`const volatile` globals that are numbers, with the values they have now."""
-        try:
-            address, size = self._rodata()
-        except InvalidArgumentError:
             return {}
-        raw = ctypes.string_at(address, size)
-        return {
-            name: variable.unpack(raw) for name, variable in self.btf.variables(".rodata").items()
-        }
+        raw = ctypes.string_at(*self._initial(pointer))
+        return {name: var.unpack(raw) for name, var in self.btf.variables(section).items()}
 
-    def set_constants(self, values: Mapping[str, Tunable]) -> None:
-        """Sets `const volatile` globals by name. InvalidArgumentError names a wrong one."""
-        variables = self.btf.variables(".rodata")
+    def set_globals(
+        self, values: Mapping[str, Tunable], sections: Sequence[str] = (CONSTANTS, LIVE)
+    ) -> None:
+        """Sets globals by name; InvalidArgumentError names a wrong one and nothing is set.
+
+        Before `load` both `const volatile` ones (CONSTANTS) and variables (LIVE). After it only
+        LIVE ones: libbpf maps their section (`bpf_map__initial_value`), so the running programs
+        see each aligned number change at once, whole.
+        """
+        places: dict[str, tuple[Number, int]] = {}
+        for section in sections:
+            pointer = library().c.bpf_object__find_map_by_name(self._pointer, section.encode())
+            if pointer:
+                address, _ = self._initial(pointer)
+                variables = self.btf.variables(section)
+                places |= {name: (var, address) for name, var in variables.items()}
         for name in values:
-            if name not in variables:
-                raise InvalidArgumentError(f"{self._name}: has no constant {name!r:.80}")
-        if not values:
-            return
-        address, _ = self._rodata()
+            if name not in places:
+                raise InvalidArgumentError(f"{self._name}: has no global {name!r:.80}")
         for name, value in values.items():
-            packed = variables[name].pack(value)
-            ctypes.memmove(address + variables[name].offset, packed, len(packed))
+            variable, address = places[name]
+            packed = variable.pack(value)
+            ctypes.memmove(address + variable.offset, packed, len(packed))
 
     def _struct_ops(self) -> int:
         found = [p for p in self._map_pointers() if library().c.bpf_map__type(p) == MAP_STRUCT_OPS]

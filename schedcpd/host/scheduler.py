@@ -20,7 +20,7 @@ from schedcpd.errors import (
     UnsupportedError,
 )
 from schedcpd.host.btf import Btf
-from schedcpd.host.libbpf import BPF_NOEXIST, BpfLink, BpfMap, BpfObject, kernel_btf
+from schedcpd.host.libbpf import BPF_NOEXIST, LIVE, BpfLink, BpfMap, BpfObject, kernel_btf
 from schedcpd.host.libbpf import pack_u32 as u32
 from schedcpd.host.libbpf import pack_u64 as u64
 from schedcpd.host.scx import ScxSnapshot
@@ -75,6 +75,15 @@ class Stats:
         runs, preemptions, run_ns, delay_ns = totals[:4]
         return cls(runs, preemptions, run_ns, delay_ns, tuple(totals[4:]))
 
+    def since(self, before: Stats) -> Stats:
+        return Stats(
+            self.runs - before.runs,
+            self.preemptions - before.preemptions,
+            self.run_ns - before.run_ns,
+            self.delay_ns - before.delay_ns,
+            tuple(a - b for a, b in zip(self.delay_hist, before.delay_hist, strict=True)),
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "runs": self.runs,
@@ -102,6 +111,7 @@ class Scheduler:
         `before_load` sees the object when everything is set.
         """
         self.name, self.tunables = name, dict(tunables)
+        self._before: dict[str, Stats] = {}  # counted under the tunables before these
         self._link: BpfLink | None = None
         self._object = BpfObject(data, name)
         try:
@@ -112,7 +122,7 @@ class Scheduler:
                 )
             with kernel_btf() as kernel:
                 self.dropped_ops = self._fit(kernel)
-            self._object.set_constants(tunables)
+            self._object.set_globals(tunables)
             before_load(self._object)
             self._object.load()
             self._maps: dict[str, BpfMap | None] = {
@@ -135,7 +145,7 @@ class Scheduler:
         known = kernel.enum("scx_ops_flags")
         if not known:
             raise UnsupportedError("this kernel's BTF has no sched_ext")
-        wanted = self._object.constants().get("wanted_flags", 0)
+        wanted = self._object.globals().get("wanted_flags", 0)
         return self._object.fit_ops(ops_flags(int(wanted), known), kernel)
 
     # ------------------------------------------------------------ life
@@ -186,6 +196,16 @@ class Scheduler:
                     f"{now.state.value} with ops {now.ops!r}"
                 )
             time.sleep(0.001)
+
+    def retune(self, tunables: Mapping[str, Tunable]) -> None:
+        """Changes live tunables of the running scheduler; class_stats() count from here.
+
+        InvalidArgumentError when one that differs is not live; nothing has changed then.
+        """
+        changed = {k: v for k, v in tunables.items() if self.tunables.get(k) != v}
+        counted = self._counted()
+        self._object.set_globals(changed, (LIVE,))
+        self.tunables, self._before = dict(tunables), counted
 
     def detach(self) -> None:
         """Every task is back in the kernel's default when this returns."""
@@ -240,6 +260,13 @@ class Scheduler:
         return written
 
     def class_stats(self) -> dict[str, Stats]:
+        """Since these tunables stand."""
+        return {
+            name: now.since(self._before[name]) if name in self._before else now
+            for name, now in self._counted().items()
+        }
+
+    def _counted(self) -> dict[str, Stats]:
         found = self._need("class_stats")
         return {
             intent.value: Stats.of(found.lookup_percpu(u32(intent.wire)) or ())

@@ -96,6 +96,7 @@ class Pipeline:
         self._observers: list[Observer] = []
         self._status: Status | None = None
         self._plan: Plan | None = None
+        self._preferred = ("", 0.0)  # the policy that waits to replace what runs, since when
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
@@ -236,6 +237,8 @@ class Pipeline:
         wanted, source = self._deploy.wanted
         choice = wanted or self._settings.config.policy
         self._plan = made = plan(self._situation(choice))
+        if made.preferred != self._preferred[0]:
+            self._preferred = (made.preferred, self._clock.monotonic_ns() / 1e9)
         if made.retry_in_s is not None:
             self._replan_in(made.retry_in_s)
         if not made.change or self._deploy.held:
@@ -264,6 +267,7 @@ class Pipeline:
             now_s=self._clock.monotonic_ns() / 1e9,
             unix_s=self._clock.unix_s(),
             choice=choice,
+            preferred=self._preferred,
             lift_quarantine=lift_quarantine,
         )
 

@@ -29,6 +29,7 @@ def situation_of(
     now_s: float,
     unix_s: float,
     choice: str,
+    preferred: tuple[str, float],
     lift_quarantine: bool = False,
 ) -> Situation:
     """`now_s` is the monotonic clock, `unix_s` the other one, both of this moment."""
@@ -58,4 +59,5 @@ def situation_of(
             tuple(now_s - (unix_s - at) for at in deploy.automatic_swaps()),
         ),
         choice=choice,
+        preferred=preferred,
     )

@@ -8,9 +8,10 @@ setbacks, then the one that serves least besides, then the name. When nobody wan
 `normal`, the kernel's default runs.
 
 So that it does not flap, what runs is left alone for the hold-down time, which doubles with
-every swap of the last hour. Only a running policy that must not go on (kill switch, quarantine,
-gone) or that does not serve a wanted class is replaced earlier, and this too at most
-`max_per_hour` times. Leaving for the kernel's default out of need is never held back.
+every swap of the last hour, and until its successor has been preferred for that time without a
+break: a pin that comes and goes reloads nothing. Only a running policy that must not go on (kill
+switch, quarantine, gone) or that does not serve a wanted class is replaced earlier, and this too at
+most `max_per_hour` times. Leaving for the kernel's default out of need is never held back.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def _settle(
     must_leave = _must_leave(current, situation)
     if must_leave and best is None:
         return Plan(candidate, change=True)
-    wait_s = _wait_s(situation, urgent=bool(must_leave) or _fails_demand(current, situation))
+    urgent = bool(must_leave) or _fails_demand(current, situation)
+    wait_s = _wait_s(situation, urgent=urgent)
+    if not urgent and name != situation.running.policy:
+        wait_s = max(wait_s, _unsteady_s(name, situation))
     if wait_s <= 0:
         return Plan(candidate, change=True)
     rejected = {**rejected, name: f"preferred, but held back for {wait_s:.0f} s against flapping"}
@@ -98,10 +102,10 @@ def _settle(
         # What runs cannot stay and its successor must wait: the kernel's default meanwhile.
         reason = f"{must_leave}; {name} is held back for {wait_s:.0f} s"
         parked = _candidate(None, situation, reason, rejected)
-        return Plan(parked, change=not _is_running(parked, situation), retry_in_s=wait_s)
+        return Plan(parked, not _is_running(parked, situation), wait_s, preferred=name)
     reason = f"stays for {wait_s:.0f} s more, then {name} ({reason})"
     stays = _candidate(current, situation, reason, rejected)
-    return Plan(stays, change=False, retry_in_s=wait_s)
+    return Plan(stays, change=False, retry_in_s=wait_s, preferred=name)
 
 
 def _outranked(policy: Policy, best: Policy, situation: Situation) -> str:
@@ -147,6 +151,15 @@ def _wait_s(situation: Situation, *, urgent: bool) -> float:
     hold_s = min(limits.hold_down_s * 2.0 ** (len(recent) - 1), _HOUR_S)
     last_s = max(recent[-1], situation.running.since_s)
     return max(budget_s, last_s + hold_s - now_s)
+
+
+def _unsteady_s(name: str, situation: Situation) -> float:
+    """Seconds until `name` has been preferred for the hold-down time without a break."""
+    if situation.preferred is None:
+        return 0.0
+    before, since_s = situation.preferred
+    preferred_s = situation.now_s - since_s if before == name else 0.0
+    return situation.limits.hold_down_s - preferred_s
 
 
 def _is_running(candidate: Candidate, situation: Situation) -> bool:

@@ -78,6 +78,7 @@ class Situation:
     history: HistorySummary = field(default_factory=HistorySummary)
     choice: str = AUTO  # "auto", a policy's name or "kernel-default"
     killed: bool = False
+    preferred: tuple[str, float] | None = None  # Plan.preferred before this one, since when
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Plan:
     candidate: Candidate
     change: bool
     retry_in_s: float | None = None
+    preferred: str = ""  # the policy it would run if it need not hold back; "" for what runs
 
 
 def demand_of(views: Iterable[WorkloadView]) -> Demand:

@@ -118,8 +118,8 @@ REFUSED_HELPERS = {
     177: "trace_vprintk",
 }
 
-# Kernel functions, without a `___suffix` of the object's own; and one variable, to be read: which CPUs
-# share a last-level cache (kernel/sched/topology.c).
+# Kernel functions, without a `___suffix` of the object's own; and one variable, to be read: which
+# CPUs share a last-level cache (kernel/sched/topology.c).
 KFUNCS = re.compile(
     r"""
       (__)?scx_bpf_[a-z0-9_]+

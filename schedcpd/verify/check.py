@@ -14,6 +14,7 @@ from schedcpd.errors import NotFoundError
 from schedcpd.host.manifest import Manifest
 from schedcpd.model import CheckResult, CheckStatus, Tunable
 from schedcpd.verify.guest import Guest
+from schedcpd.verify.source.facts import Facts
 
 EVIDENCE_CHARS = 20_000  # of one check, kept in the verdict
 
@@ -26,6 +27,7 @@ class Subject:
     data: bytes
     manifest: Manifest
     tunables: Mapping[str, Tunable]
+    source: Facts | None = None  # what its source showed, where there is one
 
     @property
     def sha256(self) -> str:
@@ -94,10 +96,15 @@ async def run_check(check: Check, subject: Subject, guest: Guest) -> CheckResult
     """Runs one check and puts what it found into one result, the first finding in front."""
     began = time.monotonic()
     report = await check.run(subject, guest)
-    seconds = round(time.monotonic() - began, 3)
+    return result_of(check.name, report, time.monotonic() - began)
+
+
+def result_of(name: str, report: Report, took_s: float) -> CheckResult:
+    """One result of what a check found."""
+    seconds = round(took_s, 3)
     if not report.findings:
         return CheckResult(
-            check.name,
+            name,
             CheckStatus.PASSED,
             "",
             report.sentence,
@@ -105,10 +112,10 @@ async def run_check(check: Check, subject: Subject, guest: Guest) -> CheckResult
             seconds=seconds,
         )
     first, rest = report.findings[0], report.findings[1:]
-    also = [f"also {f.reason}: {f.sentence} {f.evidence}".rstrip() for f in rest]
+    also = [_also(finding) for finding in rest]
     evidence = "\n".join(part for part in (first.evidence, *also, report.evidence) if part)
     return CheckResult(
-        check.name,
+        name,
         CheckStatus.FAILED,
         first.reason,
         first.sentence,
@@ -116,6 +123,14 @@ async def run_check(check: Check, subject: Subject, guest: Guest) -> CheckResult
         first.hint,
         seconds,
     )
+
+
+def _also(finding: Finding) -> str:
+    lines = [f"also {finding.reason}: {finding.sentence}"]
+    lines += [f"  {line}" for line in finding.evidence.splitlines()]
+    if finding.hint:
+        lines.append(f"  hint: {finding.hint}")
+    return "\n".join(lines)
 
 
 def skipped(name: str, because: str) -> CheckResult:

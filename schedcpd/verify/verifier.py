@@ -40,14 +40,17 @@ class Verifier:
         *,
         origin: VerdictOrigin = VerdictOrigin.LOCAL,
         every: bool = False,
+        before: Sequence[CheckResult] = (),
     ) -> Verdict:
         """The verdict on the guest's kernel. Stops at the first failed check unless `every`.
+
+        `before`: results of checks of its source, which count like the others.
 
         MicroVmError: no verdict could be made, which says nothing about the candidate.
         """
         machine = await self._guest.identity()
-        results: list[CheckResult] = []
-        failed = ""
+        results = list(before)
+        failed = next((r.name for r in before if r.status is CheckStatus.FAILED), "")
         for check in self._checks:
             if failed and not every:
                 results.append(skipped(check.name, failed))

@@ -3,8 +3,10 @@
  * Fills a queue that was never made.
  *
  * class: 9, queue that does not exist
- * caught-by: behaviour
- * reason: behaviour.ejected or behaviour.not-enabled
+ * caught-by: source
+ * reason: source.queue-not-created
+ * as-object: behaviour
+ * as-object-reason: behaviour.ejected or behaviour.not-enabled
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Names a kernel function that ends the machine.
  *
  * class: beyond the table, disallowed kernel function
- * caught-by: object
- * reason: object.kfunc-not-allowed
+ * caught-by: source
+ * reason: source.kfunc-not-allowed
+ * as-object: object
+ * as-object-reason: object.kfunc-not-allowed
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Whoever runs, runs until it blocks.
  *
  * class: 18, infinite slice
- * caught-by: behaviour
- * reason: behaviour.kthread-starved or behaviour.starved
+ * caught-by: source
+ * reason: source.slice-endless
+ * as-object: behaviour
+ * as-object-reason: behaviour.kthread-starved or behaviour.starved
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Asks to be given the last task of a CPU, and has nothing to take it with.
  *
  * class: 7, ENQ_LAST without enqueue
- * caught-by: object
- * reason: object.enq-last-without-enqueue
+ * caught-by: source
+ * reason: source.enq-last-without-enqueue
+ * as-object: object
+ * as-object-reason: object.enq-last-without-enqueue
  */
 #include "corpus.h"
 

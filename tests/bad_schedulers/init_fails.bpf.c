@@ -3,8 +3,10 @@
  * Its init fails; the attach still gives a link.
  *
  * class: 8, init fails
- * caught-by: behaviour
- * reason: behaviour.not-enabled
+ * caught-by: source
+ * reason: source.init-fails
+ * as-object: behaviour
+ * as-object-reason: behaviour.not-enabled
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Loses some tasks; with the default watchdog nothing is said for 30 s.
  *
  * class: 14, unconsumed queue
- * caught-by: behaviour
- * reason: behaviour.starved
+ * caught-by: source
+ * reason: source.queue-not-emptied
+ * as-object: behaviour
+ * as-object-reason: behaviour.starved
  */
 #include "corpus.h"
 

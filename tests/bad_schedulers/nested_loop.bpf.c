@@ -3,8 +3,10 @@
  * Loops 2^46 times with the run queue locked; the kernel's verifier accepts it.
  *
  * class: 3, nested bpf_loop
- * caught-by: behaviour
- * reason: behaviour.frozen
+ * caught-by: source
+ * reason: source.loop-nested
+ * as-object: behaviour
+ * as-object-reason: behaviour.frozen
  */
 #include "corpus.h"
 

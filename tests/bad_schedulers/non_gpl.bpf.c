@@ -3,8 +3,10 @@
  * A correct FIFO under a licence that sched_ext does not take.
  *
  * class: 6, licence
- * caught-by: object
- * reason: object.licence
+ * caught-by: source
+ * reason: source.licence
+ * as-object: object
+ * as-object-reason: object.licence
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Creates a queue, which may sleep, where the run queue is locked.
  *
  * class: 4, sleepable kernel function in an atomic op
- * caught-by: load
- * reason: load.rejected
+ * caught-by: source
+ * reason: source.sleeps-in-atomic
+ * as-object: load
+ * as-object-reason: load.rejected
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * A correct FIFO that brings a kprobe along; a loader that attaches everything would attach it.
  *
  * class: beyond the table, a program that is no scheduler
- * caught-by: object
- * reason: object.section-not-allowed
+ * caught-by: source
+ * reason: source.section-not-allowed
+ * as-object: object
+ * as-object-reason: object.section-not-allowed
  */
 #include "corpus.h"
 

@@ -3,8 +3,10 @@
  * Writes into the memory of whoever runs.
  *
  * class: beyond the table, disallowed helper
- * caught-by: object
- * reason: object.helper-not-allowed
+ * caught-by: source
+ * reason: source.helper-not-allowed
+ * as-object: object
+ * as-object-reason: object.helper-not-allowed
  */
 #include "corpus.h"
 

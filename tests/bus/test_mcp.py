@@ -18,7 +18,7 @@ from tests.bus.cli import Schedctl, environment
 from tests.bus.fake_control import FakeControl
 from tests.bus.private_bus import MockPolkit
 
-READS = {"status", "workloads", "policies", "explain", "history"}
+READS = {"status", "workloads", "policies", "explain", "history", "verify"}
 CHANGES = {"pin", "unpin", "rollback"}
 
 
@@ -85,6 +85,21 @@ async def test_reads(ctl: Schedctl, service: BusService, control: FakeControl) -
         records = (await good(connected, "history", limit=5, kind="note"))["records"]
         assert records[0]["summary"] == "noted"
     assert control.calls == []
+
+
+async def test_verify_tells_a_model_what_to_change(
+    ctl: Schedctl, service: BusService, tmp_path: Path
+) -> None:
+    policy = tmp_path / "mine.yaml"
+    policy.write_text("version: 1\npolicies:\n  - {name: mine, schedulr: intent}\n")
+    async with session(ctl) as connected:
+        found = await good(connected, "verify", file=str(policy))
+        assert found["kind"] == "policy" and found["passed"] is False
+        check = found["checks"][0]
+        assert (check["name"], check["status"]) == ("policy", "failed")
+        assert check["reason"].startswith("policy.") and check["hint"]
+        assert "schedulr" in check["sentence"] + check["evidence"]
+        assert "nothing.txt" in await bad(connected, "verify", file=str(tmp_path / "nothing.txt"))
 
 
 async def test_changes_are_the_callers(

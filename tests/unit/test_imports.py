@@ -28,6 +28,8 @@ BELOW_ROOMS = COMMON | {"schedcpd.config", "schedcpd.host"}
 COMPOSITION_ROOTS: dict[str, frozenset[str]] = {
     "schedcpd.__main__": ROOMS - {"agent"} | {"pipeline", "daemon"},
     "schedcpd.verdicts": frozenset({"verify", "microvm"}),
+    "schedcpd.toolchains": frozenset({"verify", "microvm"}),
+    "schedcpd.examine": frozenset({"verify", "microvm", "policy", "verdicts", "toolchains"}),
 }
 # Reached from the daemon at any depth, these would cost its memory or its promise of no network.
 NEVER_IN_DAEMON = frozenset(

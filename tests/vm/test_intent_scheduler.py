@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schedulers and their host on a real kernel.
 
-Each test of `intent` is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under TCG on a
-busy machine milliseconds mean little, but shares and orders hold.
+Each test of `intent` is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under
+TCG on a busy machine milliseconds mean little, but shares and orders hold.
 """
 
 from __future__ import annotations
@@ -193,12 +193,26 @@ async def test_faults_are_reported_with_their_kind(guest: MicroVm) -> None:
     assert seen["after"]["state"] == "disabled"
 
 
+async def test_live_tunables_change_without_a_reload(guest: MicroVm) -> None:
+    seen = await scenario(guest, "retune")
+    assert len({status["enable_seq"] for status in seen["statuses"]}) == 1
+    assert [s["deployment_id"] for s in seen["statuses"]] == [
+        "slice-100000", "slice-2000", "slice-100000",
+    ]  # fmt: skip
+    assert [s["tunables"]["batch_slice_us"] for s in seen["statuses"]] == [100_000, 2_000, 100_000]
+    assert all(status["swap_gap_us"] == 0 for status in seen["statuses"])
+    slow, fast, slow_again = seen["runs_a_second"]
+    assert fast > 4 * slow, seen
+    assert fast > 4 * slow_again, seen
+    assert seen["counted_at_once"] < fast / 4  # counters begin anew
+
+
 async def test_swap_and_a_refused_swap(guest: MicroVm) -> None:
     seen = await scenario(guest, "swap")
     assert seen["second"]["attached"]
     assert 0 < seen["second"]["swap_gap_us"] < 10e6
     assert seen["second"]["enable_seq"] > seen["first"]["enable_seq"]
-    assert seen["second"]["tunables"]["batch_slice_us"] == 10000
+    assert seen["second"]["tunables"]["default_class"] == 1
     assert seen["refused"]["code"] == "InvalidArgument"
     assert seen["still"] == seen["second"]
 

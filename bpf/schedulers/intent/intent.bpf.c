@@ -31,56 +31,57 @@ char _license[] SEC("license") = "GPL";
 /* ------------------------------------------------------------------ tunables */
 
 /* How long a task may run while another one of its class waits. Microseconds. */
-const volatile u32 latency_slice_us = 2000;
-const volatile u32 interactive_slice_us = 3000;
-const volatile u32 normal_slice_us = 5000;
-const volatile u32 batch_slice_us = 20000;
-const volatile u32 background_slice_us = 10000;
+SC_LIVE u32 latency_slice_us = 2000;
+SC_LIVE u32 interactive_slice_us = 3000;
+SC_LIVE u32 normal_slice_us = 5000;
+SC_LIVE u32 batch_slice_us = 20000;
+SC_LIVE u32 background_slice_us = 10000;
 
 /* The least a waiting class gets of each CPU, in percent. Latency is served first anyway. */
-const volatile u32 interactive_floor_pct = 15;
-const volatile u32 normal_floor_pct = 15;
-const volatile u32 batch_floor_pct = 10;
-const volatile u32 background_floor_pct = 3;
-const volatile u32 overdue_floor_pct = 20;
+SC_LIVE u32 interactive_floor_pct = 15;
+SC_LIVE u32 normal_floor_pct = 15;
+SC_LIVE u32 batch_floor_pct = 10;
+SC_LIVE u32 background_floor_pct = 3;
+SC_LIVE u32 overdue_floor_pct = 20;
 
 /* One turn of a class that is served for its floor, or of an overdue task. Microseconds. */
-const volatile u32 floor_turn_us = 2000;
+SC_LIVE u32 floor_turn_us = 2000;
 
 /* A task that waits longer counts as overdue. Milliseconds. */
-const volatile u32 max_wait_ms = 2000;
+SC_LIVE u32 max_wait_ms = 2000;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 10000;
+SC_LIVE u32 sleep_credit_us = 10000;
 
 /* A task that waits at another cache is fetched when it is due earlier by as much. Microseconds. */
-const volatile u32 balance_us = 5000;
+SC_LIVE u32 balance_us = 5000;
 
 /* A wake-up takes a CPU of its own class only from a task that is due later by as much. Microseconds. */
-const volatile u32 preempt_margin_us = 100;
+SC_LIVE u32 preempt_margin_us = 100;
 
 /* A task that usually sleeps again this soon is let finish. Microseconds. */
-const volatile u32 brief_us = 300;
+SC_LIVE u32 brief_us = 300;
 
 /* Wake-ups in this class and those above it take CPUs; 0 is latency alone. */
-const volatile u32 preempt_class = INTENT_NORMAL;
+SC_LIVE u32 preempt_class = INTENT_NORMAL;
 
 /* The class of a task for which no cgroup has an intent. */
 const volatile u32 default_class = INTENT_NORMAL;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
-				  WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags =
+	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 /* ------------------------------------------------------------------ state */
 
 enum {
-	OVERDUE = INTENT_NR_CLASSES, /* a kind of queue beside one for each class, with its number */
+	OVERDUE =
+		INTENT_NR_CLASSES, /* a kind of queue beside one for each class, with its number */
 	NR_KINDS,
 	KIND_PLACES = 8, /* of arrays by kind; a power of two for SC_INDEX */
 
 	MAX_DEBT_TURNS = 64,
-	MAX_SWEEP = 2048,	  /* tasks of one queue looked at in one sweep */
+	MAX_SWEEP = 2048, /* tasks of one queue looked at in one sweep */
 };
 
 struct task_ctx {
@@ -92,7 +93,7 @@ struct task_ctx {
 SC_TASK_STORAGE();
 
 struct cpu_ctx {
-	struct running running;	/* protected: in its turn, or brief */
+	struct running running; /* protected: in its turn, or brief */
 	s64 owed[KIND_PLACES];	/* nanoseconds that a waiting class is due here */
 	u64 quiet_at;		/* value of `nr_queued` when nothing waited */
 	u32 floor_turn;		/* class that was just given a turn, CLASS_NONE: none */
@@ -243,7 +244,8 @@ static void charge(struct cpu_ctx *cctx, struct task_ctx *tctx, u64 ran)
 
 	if (!tctx->overdue)
 		class_vtime[SC_INDEX(mine, KIND_PLACES)] =
-			vtime_max(vtime_now(mine), tctx->account.vtime - vtime_charge(ran, tctx->account.share));
+			vtime_max(vtime_now(mine),
+				  tctx->account.vtime - vtime_charge(ran, tctx->account.share));
 	settle_floors(cctx, mine, ran);
 }
 
@@ -291,7 +293,8 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 				continue;
 			since = tctx->account.wait_since;
 			if (refresh_class(p, tctx))
-				sc_move_vtime(&it, p, queue_at(task_class(tctx), scx_bpf_task_cpu(p)),
+				sc_move_vtime(&it, p,
+					      queue_at(task_class(tctx), scx_bpf_task_cpu(p)),
 					      deadline(tctx));
 			else if (since && vtime_before(since + max_wait_ms * 1000000ULL, now))
 				tctx->overdue = sc_move_vtime(
@@ -431,8 +434,8 @@ void SC_OP(intent_dispatch, s32 cpu, struct task_struct *prev)
 	for (class = 0; class < INTENT_NR_CLASSES; class++) {
 		if (class != prev_class && !queues_waiting(class))
 			continue;
-		if (class == prev_class &&
-		    (queues_next(class, cpu, slack, &first) < 0 || !vtime_before(first, deadline(tctx))))
+		if (class == prev_class && (queues_next(class, cpu, slack, &first) < 0 ||
+					    !vtime_before(first, deadline(tctx))))
 			break;
 		if (queues_take(class, cpu, slack))
 			return;

@@ -21,23 +21,23 @@
 char _license[] SEC("license") = "GPL";
 
 /* How long a task may run while another one waits. Microseconds. */
-const volatile u32 slice_us = 2000;
+SC_LIVE u32 slice_us = 2000;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 20000;
+SC_LIVE u32 sleep_credit_us = 20000;
 
 /* A wake-up takes a CPU only from a task that is due later by as much. Microseconds. */
-const volatile u32 preempt_margin_us = 100;
+SC_LIVE u32 preempt_margin_us = 100;
 
 /* A task that usually sleeps again this soon is let finish. Microseconds. */
-const volatile u32 brief_us = 300;
+SC_LIVE u32 brief_us = 300;
 
 /* Whether wake-ups take CPUs at all. */
-const volatile bool preempt = true;
+SC_LIVE bool preempt = true;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
-				  WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags =
+	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 enum { QUEUE, NR_QUEUES };
 
@@ -141,8 +141,7 @@ void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 	if (tctx) {
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
 		due = account_deadline(&tctx->account, slice_ns());
-		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 ||
-		    !vtime_before(first, due)) {
+		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, due)) {
 			now_runs(tctx, cpu);
 			sc_set_slice(prev, slice_ns());
 			return;

@@ -24,28 +24,28 @@
 char _license[] SEC("license") = "GPL";
 
 /* How long a task may run while another one waits. Microseconds. */
-const volatile u32 slice_us = 10000;
+SC_LIVE u32 slice_us = 10000;
 
 /* How far a task that has begun may run ahead of its share. Milliseconds of its own run time. */
-const volatile u32 lead_ms = 300;
+SC_LIVE u32 lead_ms = 300;
 
 /* The most that a long task is favoured over a typical one. */
-const volatile u32 favour_max = 32;
+SC_LIVE u32 favour_max = 32;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 20000;
+SC_LIVE u32 sleep_credit_us = 20000;
 
 /* Whether the means of earlier tasks of the same command count. */
-const volatile bool learn = true;
+SC_LIVE bool learn = true;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
-				  WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags =
+	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 enum {
 	QUEUE,
 	NR_QUEUES,
-	FAVOUR_ONE = 16,	/* favours are in sixteenths */
+	FAVOUR_ONE = 16, /* favours are in sixteenths */
 	BRIEF_NS = 2000000,
 	NUDGE_NS = 1000000,
 	TYPICAL_LEAST_NS = 1000000,
@@ -94,7 +94,8 @@ static u64 expected_ns(struct task_ctx *tctx)
  */
 static u64 favour_of(struct task_ctx *tctx)
 {
-	u64 ratio = expected_ns(tctx) * FAVOUR_ONE / (typical_ns ?: 1), most = favour_max * FAVOUR_ONE;
+	u64 ratio = expected_ns(tctx) * FAVOUR_ONE / (typical_ns ?: 1),
+	    most = favour_max * FAVOUR_ONE;
 
 	if (tctx->account.burst_ns && account_burst(&tctx->account, BRIEF_NS) < BRIEF_NS)
 		return most;

@@ -21,29 +21,29 @@
 char _license[] SEC("license") = "GPL";
 
 /* How long a task may run while another one waits. Microseconds. */
-const volatile u32 slice_us = 8000;
+SC_LIVE u32 slice_us = 8000;
 
 /* How often the number of working CPUs is thought over. Milliseconds. */
-const volatile u32 window_ms = 50;
+SC_LIVE u32 window_ms = 50;
 
 /* Busier than that in a window: one more works. Percent of what the working CPUs can do. */
-const volatile u32 spread_pct = 80;
+SC_LIVE u32 spread_pct = 80;
 
 /* One fewer works if it would be less busy than that. Percent of what those left can do. */
-const volatile u32 pack_pct = 60;
+SC_LIVE u32 pack_pct = 60;
 
 /* A task that waited longer has one more CPU work at once. Microseconds. */
-const volatile u32 spread_wait_us = 4000;
+SC_LIVE u32 spread_wait_us = 4000;
 
 /* At least as many work. */
-const volatile u32 least_cpus = 1;
+SC_LIVE u32 least_cpus = 1;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 10000;
+SC_LIVE u32 sleep_credit_us = 10000;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
-				  WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags =
+	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 enum { QUEUE, NR_QUEUES, MAX_CPUS = TOPOLOGY_MAX_CPUS };
 
@@ -55,12 +55,12 @@ struct task_ctx {
 SC_TASK_STORAGE();
 
 static u64 vtime_now;
-static u32 active = 1;		/* CPUs that work */
+static u32 active = 1; /* CPUs that work */
 static u32 nr_ordered;
-static u64 window_at, busy_ns;	/* the window's start, and what was run in it */
-static u32 turn_of[MAX_CPUS];	/* the CPU's place in the order in which they are taken */
-static u32 cpu_at[MAX_CPUS];	/* the other way round */
-static bool asked[MAX_CPUS];	/* a task that may run nowhere else waits */
+static u64 window_at, busy_ns; /* the window's start, and what was run in it */
+static u32 turn_of[MAX_CPUS];  /* the CPU's place in the order in which they are taken */
+static u32 cpu_at[MAX_CPUS];   /* the other way round */
+static bool asked[MAX_CPUS];   /* a task that may run nowhere else waits */
 
 static u64 slice_ns(void)
 {

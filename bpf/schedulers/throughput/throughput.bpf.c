@@ -20,17 +20,17 @@
 char _license[] SEC("license") = "GPL";
 
 /* How long a task may run while another one waits. Microseconds. */
-const volatile u32 slice_us = 20000;
+SC_LIVE u32 slice_us = 20000;
 
 /* A task that waits elsewhere is fetched when it stands further back by as much. Microseconds. */
-const volatile u32 balance_us = 40000;
+SC_LIVE u32 balance_us = 40000;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
-const volatile u32 sleep_credit_us = 10000;
+SC_LIVE u32 sleep_credit_us = 10000;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags = WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT |
-				  WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags =
+	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 enum { QUEUE, NR_QUEUES };
 

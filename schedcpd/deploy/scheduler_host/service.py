@@ -28,7 +28,7 @@ from schedcpd.errors import (
     UnsupportedError,
 )
 from schedcpd.host.jsonline import Json, Method
-from schedcpd.host.manifest import MAX_OBJECT_BYTES, check_tunables, load_manifest
+from schedcpd.host.manifest import MAX_OBJECT_BYTES, Manifest, check_tunables, load_manifest
 from schedcpd.host.scheduler import Scheduler
 from schedcpd.host.scx import Scx
 from schedcpd.model import ExitRecord, KernelBuild, SchedulerStatus, ScxState, Tunable
@@ -104,7 +104,13 @@ class SchedulerHost:
         if self.busy:
             raise BusyError("a scheduler is being loaded or unloaded already")
         async with self._changing:
-            new = await self._prepare(request)
+            data, manifest, tunables = self._checked(request)
+            if (running := self._same_but_live(request, manifest, tunables)) is not None:
+                self._retune(running, request, tunables)
+                return asdict(self._status)
+            new = await _in_thread(
+                lambda: Scheduler(data, request.scheduler, manifest.ops, tunables)
+            )
             try:
                 new.set_intents(request.intents, ())
                 await self._swap(new, request)
@@ -143,8 +149,8 @@ class SchedulerHost:
 
     # ------------------------------------------------------------ load
 
-    async def _prepare(self, request: params.LoadRequest) -> Scheduler:
-        """Checks everything and loads the object; what runs now is not touched."""
+    def _checked(self, request: params.LoadRequest) -> tuple[bytes, Manifest, dict[str, Tunable]]:
+        """The object's bytes, its manifest and every tunable, when the token is for just these."""
         if sentence := self._scx.unsupported():
             raise UnsupportedError(sentence)
         self._refuse_foreign()
@@ -164,7 +170,36 @@ class SchedulerHost:
         self._open_verifier().check(
             request.token, sha256=digest, tunables=request.tunables, kernel=self._kernel
         )
-        return await _in_thread(lambda: Scheduler(data, request.scheduler, manifest.ops, tunables))
+        return data, manifest, tunables
+
+    def _same_but_live(
+        self, request: params.LoadRequest, manifest: Manifest, tunables: Mapping[str, Tunable]
+    ) -> Scheduler | None:
+        """The running scheduler when the request asks for it with other live tunables."""
+        running = self._scheduler
+        if (
+            running is None
+            or self._status.object_sha256 != request.sha256
+            or running.name != request.scheduler
+        ):
+            return None
+        differ = {name for name, value in tunables.items() if running.tunables.get(name) != value}
+        live = all(manifest.tunables[name].live for name in differ)
+        return running if differ and live else None
+
+    def _retune(
+        self, running: Scheduler, request: params.LoadRequest, tunables: Mapping[str, Tunable]
+    ) -> None:
+        """No reload: the programs read other numbers from their next decision on."""
+        running.retune(tunables)
+        running.set_intents(request.intents, ())
+        self._status = replace(
+            self._status,
+            tunables=running.tunables,
+            deployment_id=request.deployment_id,
+            swap_gap_us=0,
+        )
+        _logger.info("retuned %s without a reload", running.name)
 
     def _refuse_foreign(self) -> None:
         now = self._scx.snapshot()

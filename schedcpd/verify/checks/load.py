@@ -7,7 +7,9 @@ too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from schedcpd.errors import MicroVmError
 from schedcpd.verify.check import Finding, Report, Subject, variants
@@ -52,12 +54,22 @@ class LoadCheck:
             f"{one['name']}: {total} instructions processed in {one['seconds']:.1f} s"
             for one, total in zip(loaded, totals, strict=True)
         ]
-        lines += [
-            f"{p['name']}: {p['instructions']} instructions, {p['states']} states{p['log']}"
-            for p in loaded[0]["programs"]
-        ]
+        lines += veristat(loaded[0]["programs"])
         return Report(
             f"The kernel's verifier took {len(loaded[0]['programs'])} programs, "
-            f"{max(totals)} instructions processed at most.",
+            f"{max(totals)} instructions processed at most, "
+            f"{sum(p['states'] for p in loaded[0]['programs'])} states.",
             evidence="\n".join(lines),
         )
+
+
+def veristat(programs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table with veristat's columns, the most expensive program first, to compare with before."""
+    columns = f"{'usec':>8} {'insns':>8} {'states':>7} {'peak':>6} {'max/insn':>8} {'stack':>5}"
+    head = f"{'program':28} {columns}"
+    rows = [
+        f"{p['name']:28} {p['microseconds']:8} {p['instructions']:8} {p['states']:7} "
+        f"{p['peak_states']:6} {p['max_states']:8} {p['stack']:5}{p['log']}"
+        for p in sorted(programs, key=lambda p: (-p["instructions"], p["name"]))
+    ]
+    return [head, *rows]

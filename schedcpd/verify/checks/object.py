@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from schedcpd.verify import allow
 from schedcpd.verify.bpf_object import BpfObject, ObjectError, OpsDef, parse_object
 from schedcpd.verify.check import Finding, Report, Subject
+from schedcpd.verify.checks.agreement import check_agreement
 from schedcpd.verify.guest import Guest
+from schedcpd.verify.source.facts import Facts
 
 
 class ObjectCheck:
@@ -18,11 +20,11 @@ class ObjectCheck:
     name = "object"
 
     async def run(self, subject: Subject, guest: Guest) -> Report:
-        return await asyncio.to_thread(check_object, subject.data)
+        return await asyncio.to_thread(check_object, subject.data, subject.source)
 
 
-def check_object(data: bytes) -> Report:
-    """The check itself, without a VM."""
+def check_object(data: bytes, source: Facts | None = None) -> Report:
+    """The check itself, without a VM; held against its source where there is one."""
     try:
         found = parse_object(data)
     except ObjectError as error:
@@ -38,6 +40,7 @@ def check_object(data: bytes) -> Report:
         *_maps(found),
         *_calls(found),
         *_struct_ops(found),
+        *(check_agreement(found, source) if source is not None else ()),
     )
     ops = found.struct_ops[0].label if found.struct_ops else ""
     return Report(

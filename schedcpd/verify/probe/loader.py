@@ -24,7 +24,11 @@ _KMSG = Path("/dev/kmsg")
 _LOG_BYTES = 1 << 20
 _LOG_STATS = 4  # BPF_LOG_STATS: one summary for each program
 _LOG_ALL = 1 | _LOG_STATS
-_SUMMARY = re.compile(r"processed (\d+) insns .*?total_states (\d+)")
+_SUMMARY = re.compile(
+    r"processed (\d+) insns .*?max_states_per_insn (\d+) total_states (\d+) peak_states (\d+)"
+)
+_TIME = re.compile(r"verification time (\d+) usec")
+_STACK = re.compile(r"stack depth ([\d+]+)")
 
 
 class RejectedError(Exception):
@@ -71,11 +75,16 @@ def load_only(data: bytes, ops: str, tunables: Mapping[str, Tunable]) -> list[di
 
 
 def _summary(name: str, text: str) -> dict[str, Any]:
-    found = _SUMMARY.search(text)
+    """What veristat reads from the same lines (tools/testing/selftests/bpf/veristat.c)."""
+    found, took, stack = _SUMMARY.search(text), _TIME.search(text), _STACK.search(text)
     return {
         "name": name,
         "instructions": int(found[1]) if found else 0,
-        "states": int(found[2]) if found else 0,
+        "states": int(found[3]) if found else 0,
+        "peak_states": int(found[4]) if found else 0,
+        "max_states": int(found[2]) if found else 0,
+        "microseconds": int(took[1]) if took else 0,
+        "stack": sum(int(part) for part in stack[1].split("+") if part) if stack else 0,
         "log": "" if found else f": {text[-500:]}",
     }
 

@@ -11,7 +11,7 @@ import pytest
 from schedcpd.host.manifest import load_manifest
 
 SCHEDULERS = sorted((Path(__file__).parents[3] / "bpf/schedulers").iterdir())
-_CONSTANT = re.compile(r"^const volatile (?:u32|u64|s32|s64|bool) (\w+) = ([^;]+);", re.M)
+_TUNABLE = re.compile(r"^(const volatile|SC_LIVE) (?:u32|u64|s32|s64|bool) (\w+) = ([^;]+);", re.M)
 
 
 @pytest.mark.parametrize("directory", SCHEDULERS, ids=lambda path: path.name)
@@ -21,12 +21,14 @@ def test_manifest_and_source_agree(directory: Path) -> None:
     assert manifest is not None
     source = (directory / f"{directory.name}.bpf.c").read_text()
     assert f'.name = "{manifest.ops}",' in source
-    constants = dict(_CONSTANT.findall(source))
-    constants.pop("wanted_flags", None)
-    assert set(constants) == set(manifest.tunables)
+    found = {name: (kind, value) for kind, name, value in _TUNABLE.findall(source)}
+    found.pop("wanted_flags", None)
+    assert set(found) == set(manifest.tunables)
     for name, spec in manifest.tunables.items():
-        if constants[name].isdecimal():  # the others are names of enum intent_class
-            assert int(constants[name]) == spec.default, name
+        kind, value = found[name]
+        assert spec.live == (kind == "SC_LIVE"), name
+        if value.isdecimal():  # the others are names of enum intent_class
+            assert int(value) == spec.default, name
         assert spec.description.endswith(".")
 
 

@@ -235,6 +235,23 @@ def test_what_runs_well_is_left_alone_for_the_hold_down() -> None:
     assert (later.candidate.policy, later.change) == ("throughput", True)
 
 
+def test_a_successor_must_be_preferred_for_the_whole_hold_down() -> None:
+    since = situation(BATCH, running=runs("server", 100.0), history=HistorySummary())
+    fresh = plan(replace(since, preferred=("", 0.0)))
+    assert (fresh.candidate.policy, fresh.change, fresh.retry_in_s) == ("server", False, 60.0)
+    assert fresh.preferred == "throughput"
+    steady = replace(since, preferred=("throughput", since.now_s - 59.0))
+    assert plan(steady).retry_in_s == 1.0
+    assert plan(replace(steady, now_s=since.now_s + 1.0)).change
+    # what was preferred before another one does not count
+    assert plan(replace(since, preferred=("balanced", 0.0))).retry_in_s == 60.0
+    # what it would return to needs no patience
+    assert not plan(replace(since, demand=demand(LATENCY), preferred=("throughput", 0.0))).preferred
+    # nor does what is needed
+    urgent = situation(LATENCY, running=runs("throughput"), history=HistorySummary())
+    assert plan(replace(urgent, preferred=("", 0.0))).change
+
+
 def test_the_hold_down_doubles_with_every_swap_of_the_last_hour() -> None:
     history = HistorySummary(swaps_s=(100.0, 9_500.0, 9_700.0, 9_990.0))
     made = plan(situation(BATCH, running=runs("server", 9_990.0), history=history))

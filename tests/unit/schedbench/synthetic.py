@@ -84,13 +84,13 @@ def record(
         host={"cpus": 4},
         began=1.0e9,
         schedbench="0.1.0",
+        budget=2,
     )
 
 
-def sample(key: SampleKey, seconds: float, order: int = 0, noise: float = 0.01) -> Sample:
+def sample(key: SampleKey, seconds: float, order: int = 0, *, series: bool = True) -> Sample:
     """An ok sample whose median repeat takes `seconds`; metrics agree with what was printed."""
-    repeats = tuple(_repeat(seconds * factor) for factor in (1 - noise, 1.0, 1 + noise))
-    times = 40
+    repeats = tuple(_repeat(seconds * factor) for factor in (0.99, 1.0, 1.01))
     return Sample(
         key=key,
         state=SampleState.OK,
@@ -100,14 +100,17 @@ def sample(key: SampleKey, seconds: float, order: int = 0, noise: float = 0.01) 
         began=1.0e9 + order,
         seconds=seconds + 5,
         order=order,
-        series={
-            "psi_cpu_some": tuple(
-                (t / 10, 50 + 30 * math.sin(t / 5 + key.seed)) for t in range(times)
-            ),
-            "run_delay_ms": tuple((t / 10, t * seconds) for t in range(times)),
-        },
+        series=_series(key.seed, seconds) if series else {},
         scheduler="" if key.arm == "default" else "schedcp_intent",
     )
+
+
+def _series(seed: int, seconds: float) -> dict[str, tuple[tuple[float, float], ...]]:
+    times = [step / 10 for step in range(40)]
+    return {
+        "psi_cpu_some": tuple((t, 50 + 30 * math.sin(2 * t + seed)) for t in times),
+        "run_delay_ms": tuple((t, 10 * t * seconds) for t in times),
+    }
 
 
 def _repeat(seconds: float) -> Repeat:
@@ -143,10 +146,22 @@ def write(path: Path, of: RunRecord, truth: Truth, change: Callable[[Sample], Sa
     return folder
 
 
-def data(of: RunRecord, truth: Truth, change: Callable[[Sample], Sample] = lambda s: s) -> Data:
+def data(
+    of: RunRecord,
+    truth: Truth,
+    change: Callable[[Sample], Sample] = lambda s: s,
+    *,
+    series: bool = True,
+) -> Data:
     """As `read` of what `write` leaves, without the files."""
     samples = [
-        change(sample(SampleKey(each.name, arm.name, seed), truth(arm.name, number, seed)))
+        change(
+            sample(
+                SampleKey(each.name, arm.name, seed),
+                truth(arm.name, number, seed),
+                series=series,
+            )
+        )
         for seed in of.seeds
         for number, each in enumerate(of.workloads)
         for arm in of.arms

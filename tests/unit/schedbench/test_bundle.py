@@ -50,8 +50,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_run(path: Path, clock: Clock = Clock.WALL) -> RunFolder:
     of = record(2, seeds=(1, 2, 3, 4), clock=clock)
-    digest = {Clock.WALL: "", Clock.VIRTUAL: "ab" * 32}[clock]
-    folder = write(path, of, noisy(1, other=0.8), lambda s: replace(s, digest=digest))
+
+    def virtual(one: Sample) -> Sample:
+        return replace(one, repeats=one.repeats[1:2], digest="ab" * 32)
+
+    change = virtual if clock is Clock.VIRTUAL else lambda one: one
+    folder = write(path, of, noisy(1, other=0.8), change)
     folder.write_log(SampleKey("w00", "other", 1), "booting\n")
     policy = b"a policy"
     (path / "files").mkdir()
@@ -87,7 +91,7 @@ async def test_an_honest_bundle_passes_every_check(signed: Path, keys: Path) -> 
     checks = await verify(signed, Options(allowed_signers=keys / "allowed"))
     assert {check.state for check in checks} == {State.OK}
     assert [check.name for check in checks] == [
-        "files", "signature", "records", "workloads", "plan", "raw data", "results",
+        "files", "signature", "records", "workloads", "plan", "budget", "raw data", "results",
     ]  # fmt: skip
     assert checks[1].said == ("signed by lab@example",)
     made = manifest.load((signed / MANIFEST_FILE).read_bytes())
@@ -219,7 +223,7 @@ FORGERIES: list[tuple[Callable[[Sample], Sample], str]] = [
         "is not in the output",
     ),
     (lambda s: replace(s, repeats=s.repeats[:1]), "1 repeats instead of 3"),
-    (lambda s: replace(s, kernel_log=("BUG: soft lockup",)), "but the kernel said: BUG"),
+    (lambda s: replace(s, kernel_log=("[   12.5] BUG: soft lockup",)), "but the kernel said: ["),
     (lambda s: replace(lose(s), metrics=s.metrics), "is failed, yet has metrics"),
     (lambda s: replace(lose(s), reason=""), "is failed without a reason"),
 ]
@@ -242,6 +246,11 @@ async def test_losses_told_honestly_are_no_contradiction(tmp_path: Path) -> None
     assert not await forged(tmp_path, of_other(loses))
 
 
+async def test_harmless_words_of_the_kernel_are_no_contradiction(tmp_path: Path) -> None:
+    words = ("[    6.092513] reboot: Power down",)
+    assert not await forged(tmp_path, of_other(lambda s: replace(s, kernel_log=words)))
+
+
 async def test_a_training_sample_is_checked_too(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     path = tmp_path / "run/training/other/w00/0001.json"
@@ -249,6 +258,26 @@ async def test_a_training_sample_is_checked_too(tmp_path: Path) -> None:
     manifest.write(folder.path, tmp_path / "bundle")
     wrong = failed(await verify(tmp_path / "bundle", Options(unsigned_ok=True)))
     assert "training of w00, other, seed 900" in wrong["raw data"]
+
+
+async def test_overuse_is_counted_again(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    one = folder.training()[0]
+    for number in (2, 3):
+        folder.write_training(replace(one, key=replace(one.key, seed=900 + number)), number)
+    manifest.write(folder.path, tmp_path / "bundle")
+    wrong = failed(await verify(tmp_path / "bundle", Options(unsigned_ok=True)))
+    assert list(wrong) == ["budget"]
+    assert (
+        "w00, other, seed 1: overuse 0 is stored; 3 training samples of a budget of 2 are 0.5"
+        in (wrong["budget"])
+    )
+
+
+async def test_json_that_is_nested_without_end_is_refused(bundle: Path, keys: Path) -> None:
+    for name in (MANIFEST_FILE, RESULTS_FILE, PATH):
+        (bundle / name).write_text("[" * 100_000)
+        assert failed(await verify(bundle, Options(allowed_signers=keys / "allowed")))
 
 
 async def test_samples_left_out_are_missed(tmp_path: Path) -> None:
@@ -328,11 +357,11 @@ class Again:
     def __init__(self, change: Callable[[Sample], Sample] | None) -> None:
         self.change, self.asked = change, list[SampleKey]()
 
-    async def again(self, record: RunRecord, bundle: Path, key: SampleKey) -> Sample:
-        self.asked.append(key)
+    async def again(self, record: RunRecord, sample: Sample) -> Sample:
+        self.asked.append(sample.key)
         if self.change is None:
             raise UnsupportedError("this QEMU is another build")
-        return next(self.change(s) for s in RunFolder(bundle).samples() if s.key == key)
+        return self.change(sample)
 
 
 async def test_a_virtual_clock_bundle_is_run_again(tmp_path: Path) -> None:
@@ -347,6 +376,7 @@ async def test_a_virtual_clock_bundle_is_run_again(tmp_path: Path) -> None:
     honest = Again(lambda s: s)
     found = await check(honest)
     assert (found.name, found.state, len(set(honest.asked))) == ("re-run", State.OK, 3)
+    assert not failed(await verify(bundle, Options(unsigned_ok=True, repeater=honest)))
     other_bytes = await check(Again(lambda s: replace(s, digest="cd" * 32)))
     assert other_bytes.state is State.FAILED
     assert "the console's bytes differ: abababab" in other_bytes.said[0]

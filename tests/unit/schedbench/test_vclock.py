@@ -99,6 +99,12 @@ def test_each_promise_can_fail(old: str, new: str, verdicts: list[bool]) -> None
     assert holds([line.replace(old, new) for line in GOOD]) == verdicts
 
 
+def test_two_tasks_on_one_cpu_are_the_schedulers_doing() -> None:
+    crowded = [line.replace("makespan=40400000", "makespan=61000000") for line in GOOD]
+    assert not holds(crowded)[0]
+    assert holds([*crowded, "pinned tasks=4 minsn=40 makespan=40450000"])[0]
+
+
 def test_a_missing_figure_fails_its_promise() -> None:
     assert holds([]) == [False, False, False]
 
@@ -184,6 +190,6 @@ def test_lines_leave_out_the_kernel_and_the_mark() -> None:
 
 def test_a_case_attaches_its_scheduler_first_and_looks_last() -> None:
     script = Case(Machine(), "intent", soak_s=20).script
-    assert script.index("struct_ops register") < script.index("vbench par")
+    assert script.index("scxload --background") < script.index("vbench par")
     assert script.index("vbench soak 20") < script.rindex("sched_ext/state")
     assert "sched_ext" not in Case(Machine()).script

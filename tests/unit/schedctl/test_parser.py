@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import schedbench.__main__
 from schedcpd.config import SECTIONS, Config
 from schedcpd.model import IntentClass, RecordKind
 from schedctl.commands import COMMANDS
@@ -32,7 +33,7 @@ def manpages() -> ModuleType:
 
 
 def test_every_command_is_implemented(manpages: ModuleType) -> None:
-    assert set(manpages.commands_of(build_parser())) == set(COMMANDS) | {"mcp"}
+    assert set(manpages.commands_of(build_parser())) == set(COMMANDS) | {"mcp", "verify"}
 
 
 def test_options_before_and_after_the_command() -> None:
@@ -73,7 +74,7 @@ def test_target_is_settled_after_one_look(text: str) -> None:
 def test_pages_are_whole(manpages: ModuleType) -> None:
     pages = manpages.filled(ROOT)
     assert set(pages) == {
-        *("schedctl.1", "schedcpd.8", "schedcp-agent.8"),
+        *("schedctl.1", "schedbench.1", "schedcpd.8", "schedcp-agent.8"),
         *("schedcpd.yaml.5", "schedcp-policies.5"),
     }
     for name, text in pages.items():
@@ -88,6 +89,8 @@ def test_pages_name_what_there_is(manpages: ModuleType) -> None:
     pages = manpages.filled(ROOT)
     for command in manpages.commands_of(build_parser()):
         assert re.search(rf"^\*\*{command}\*\*", pages["schedctl.1"], re.M), command
+    for command in manpages.commands_of(schedbench.__main__.build_parser()):
+        assert re.search(rf"^\*\*{command}\*\*", pages["schedbench.1"], re.M), command
     for name in Config.__dataclass_fields__:
         if name not in SECTIONS:
             assert manpages.escape(name) in pages["schedcpd.yaml.5"], name

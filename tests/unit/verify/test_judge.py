@@ -236,7 +236,16 @@ def test_the_edges_of_the_ranges_are_tried_too() -> None:
 
 LOADING = {"event": "loading", "name": "as given"}
 REJECTED = {"event": "rejected", "name": "as given"}
-PROGRAM = {"name": "toy_enqueue", "instructions": 12, "states": 1, "log": ""}
+PROGRAM = {
+    "name": "toy_enqueue",
+    "instructions": 12,
+    "states": 1,
+    "peak_states": 1,
+    "max_states": 0,
+    "microseconds": 90,
+    "stack": 16,
+    "log": "",
+}
 
 LOADED = {"event": "loaded", "name": "as given", "seconds": 0.1, "programs": [PROGRAM]}
 

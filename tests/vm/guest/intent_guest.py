@@ -458,11 +458,39 @@ async def scenario_swap() -> dict[str, Any]:
         with cgroups(a=None) as (group,):
             group.spin(CPUS)
             first = await host.load()
-            second = await host.load(tunables={"batch_slice_us": 10000})
+            second = await host.load(tunables={"default_class": 1})
             refused = await host.refused("load", sha256="1" * 64)
             still = await host.call("status")
         await host.call("unload", reason="done")
         return {"first": first, "second": second, "refused": refused, "still": still}
+
+
+async def scenario_retune(seconds: float = 3) -> dict[str, Any]:
+    """Live tunables change under load: the same scheduler goes on, and acts on them."""
+    async with Host.connected() as host:
+        with cgroups(a=None) as (group,):
+            group.run("taskset", "-c", "0", "sh", "-c", "while :; do :; done", count=2)
+            intents = {group.id: "batch"}
+
+            async def runs_a_second(batch_slice_us: int) -> tuple[dict[str, Any], float, float]:
+                name = f"slice-{batch_slice_us}"
+                status = await host.load(
+                    tunables={"batch_slice_us": batch_slice_us}, intents=intents, deployment_id=name
+                )
+                at_once = (await host.call("stats", cgroups=[]))["classes"]["batch"]["runs"]
+                await asyncio.sleep(seconds)
+                later = (await host.call("stats", cgroups=[]))["classes"]["batch"]["runs"]
+                return status, at_once, (later - at_once) / seconds
+
+            long, _, slow = await runs_a_second(100_000)
+            short, at_once, fast = await runs_a_second(2_000)
+            back, _, slow_again = await runs_a_second(100_000)
+        await host.call("unload", reason="done")
+        return {
+            "statuses": [long, short, back],
+            "runs_a_second": [slow, fast, slow_again],
+            "counted_at_once": at_once,
+        }
 
 
 async def scenario_stress(seconds: float = 60) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drivers, compiled by this machine's compiler: do they measure what their heads say?"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schedbench import drivers
+from schedcpd.errors import NotFoundError
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a driver; compiles it at its first use."""
+    folder = tmp_path_factory.mktemp("drivers")
+
+    def start(name: str, *argv: object, cwd: Path | None = None) -> Any:
+        program = folder / name
+        if not program.exists():
+            source = drivers.HERE / f"{name}.c"
+            subprocess.run(
+                ["gcc", *drivers.CFLAGS, "-o", program, source, "-lm"], check=True, timeout=120
+            )
+        words = [str(program), *map(str, argv)]
+        return subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=120, cwd=cwd
+        )
+
+    return start
+
+
+def test_a_driver_s_source_has_its_headers() -> None:
+    assert b"splitmix64" in drivers.source("longtail")
+    with pytest.raises(NotFoundError, match="longtail"):
+        drivers.source("no-such")
+
+
+def test_a_marker_is_one_json_line(run: Run) -> None:
+    out = run("mark", "setup", "code=0", 'text=a"b\\c\n', "empty=", "zero=007", "neg=-5").stdout
+    match = re.fullmatch(r"SCHEDBENCH setup (\{.*\})\n", out)
+    assert match, out
+    data = json.loads(match[1])
+    assert data.pop("ns") > 0
+    assert data == {"code": 0, "text": 'a"b\\c ', "empty": "", "zero": "007", "neg": -5}
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("no-such-command", 127)],
+)
+def test_a_run_is_stamped_and_its_output_kept_apart(
+    script: str, code: int, run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run(
+        "mark", "-run", "2", out, "/bin/sh", "-c", f"echo SCHEDBENCH end; sleep 0.2; {script}"
+    )
+    begin, end = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert begin.startswith("SCHEDBENCH begin ") and end.startswith("SCHEDBENCH end ")
+    data = json.loads(end.removeprefix("SCHEDBENCH end "))
+    assert (data["repeat"], data["code"]) == (2, code)
+    assert 0.2e9 <= data["ns"] - data["began"] < 5e9
+    assert json.loads(begin.removeprefix("SCHEDBENCH begin "))["ns"] <= data["began"]
+    assert out.read_text().startswith("SCHEDBENCH end\n")
+
+
+def test_a_longtail_does_the_same_work_for_every_seed(run: Run) -> None:
+    for seed in (1, 2):
+        data = json.loads(run("longtail", 7, 5, 40, seed).stdout)
+        assert data["tasks"] == 8
+        assert 75 <= data["cpu_ms"] < 150
+        assert data["makespan_ms"] >= data["long_ms"] >= 40
+        assert data["makespan_ms"] >= data["short_p99_ms"]
+        assert 0 < data["mean_ms"] <= data["makespan_ms"]
+
+
+def test_wakebench_serves_requests(run: Run) -> None:
+    data = json.loads(run("wakebench", 2, 2, 300, 100, 300, 1).stdout)
+    assert data["requests"] > 10
+    assert data["rps"] == pytest.approx(data["requests"] / 0.3, rel=0.5)
+    for kind in ("wakeup", "request"):
+        assert 0 < data[f"{kind}_p50_us"] <= data[f"{kind}_p99_us"] <= data[f"{kind}_max_us"]
+    assert data["request_p50_us"] >= 300  # think time and three quarters of the work
+    assert 0 < data["fairness"] <= 1
+
+
+def test_periodic_counts_all_jobs_and_their_lateness(run: Run) -> None:
+    data = json.loads(run("periodic", 2, 20000, 500, 400, 3).stdout)
+    assert 36 <= data["jobs"] <= 40
+    assert 0 < data["wakeup_p50_us"] <= data["wakeup_p99_us"] <= data["wakeup_max_us"]
+    assert 0 < data["done_percent"] <= 100
+
+
+def test_periodic_cannot_hide_a_starved_task(run: Run) -> None:
+    # Three times the work that fits: two of three jobs are skipped, and are late and missed.
+    data = json.loads(run("periodic", 1, 10000, 30000, 300, 1).stdout)
+    assert 28 <= data["jobs"] <= 30
+    assert data["done_percent"] == 0 and data["wakeup_p99_us"] > 15000
+
+
+def test_spin_ends_by_time_and_reports_the_least_served(run: Run) -> None:
+    data = json.loads(run("spin", 2, 200).stdout)
+    assert 200 <= data["wall_ms"] < 2000
+    assert 0 < data["least_cpus"] <= data["cpus"] / 2 <= 1.01
+
+
+@pytest.mark.parametrize(
+    "argv", [("text", 64), ("table", 500, 40), ("keys", 300)], ids=lambda argv: str(argv[0])
+)
+def test_data_follows_the_seed(argv: tuple[object, ...], run: Run) -> None:
+    one, again, other = (run("mkdata", *argv, seed).stdout for seed in (1, 1, 2))
+    assert one == again != other and len(one) > 1000
+
+
+def test_keys_are_each_there_once(run: Run) -> None:
+    keys = [line.split()[0] for line in run("mkdata", "keys", 300, 5).stdout.splitlines()]
+    assert len(keys) == len(set(keys)) == 300 and keys != sorted(keys)
+    rows = run("mkdata", "table", 500, 300, 5).stdout.splitlines()
+    assert len(rows) == 500 and {row.split()[0] for row in rows} <= set(keys)
+
+
+@pytest.mark.parametrize(("kind", "compiler"), [("c", "gcc"), ("c++", "g++"), ("stl", "g++")])
+def test_the_built_tree_prints_what_was_foretold(
+    kind: str, compiler: str, run: Run, tmp_path: Path
+) -> None:
+    if kind != "c" and shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} on this machine; the VM test builds it with clang")
+    expected = run("mktree", kind, "tree", 3, 4, 9, cwd=tmp_path).stdout
+    argv = ["make", "-s", "-j2", "-C", tmp_path / "tree", f"CC={compiler}", "FLAGS=-O1"]
+    subprocess.run(argv, check=True, timeout=120)
+    done = subprocess.run([tmp_path / "tree/program"], capture_output=True, text=True, check=True)
+    assert done.stdout == expected
+    # A changed source is found out.
+    source = next(path for path in (tmp_path / "tree").glob("u*.c*"))
+    source.write_text(re.sub(r"x \* 3 -", "x * 5 -", source.read_text()))
+    subprocess.run(argv, check=True, timeout=120)
+    done = subprocess.run([tmp_path / "tree/program"], capture_output=True, text=True, check=True)
+    assert done.stdout != expected
+
+
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [
+        ("longtail", ("1", "2", "3")),
+        ("longtail", ("0", "2", "3", "4")),
+        ("wakebench", ("1", "x", "1", "1", "1", "1")),
+        ("spin", ("1", "-1")),
+        ("periodic", ()),
+        ("mkdata", ("poem", "3", "1")),
+        ("mktree", ("rust", "tree", "1", "1", "1")),
+        ("mark", ()),
+        ("mark", ("name", "no-value")),
+    ],
+)
+def test_wrong_arguments_are_an_error(name: str, argv: tuple[str, ...], run: Run) -> None:
+    done = run(name, *argv)
+    assert done.returncode == 2 and name in done.stderr and not done.stdout
