@@ -107,7 +107,7 @@ struct {
 	__type(value, struct cpu_ctx);
 } cpu_ctxs SEC(".maps");
 
-static u64 class_vtime[KIND_PLACES];
+static struct vtime_line lines[KIND_PLACES];
 static u64 swept_at, swept_generation, nr_sweeps;
 
 /* ------------------------------------------------------------------ helpers */
@@ -156,7 +156,7 @@ static u64 floor_turn_ns(void)
 
 static u64 vtime_now(u32 class)
 {
-	return class_vtime[SC_INDEX(class, KIND_PLACES)];
+	return lines[SC_INDEX(class, KIND_PLACES)].now;
 }
 
 static u32 task_class(struct task_ctx *tctx)
@@ -243,9 +243,9 @@ static void charge(struct cpu_ctx *cctx, struct task_ctx *tctx, u64 ran)
 	u32 mine = tctx->overdue ? OVERDUE : task_class(tctx);
 
 	if (!tctx->overdue)
-		class_vtime[SC_INDEX(mine, KIND_PLACES)] =
-			vtime_max(vtime_now(mine),
-				  tctx->account.vtime - vtime_charge(ran, tctx->account.share));
+		vtime_move(&lines[SC_INDEX(mine, KIND_PLACES)],
+			   tctx->account.vtime - vtime_charge(ran, tctx->account.share), sc_now(),
+			   nr_cpus);
 	settle_floors(cctx, mine, ran);
 }
 

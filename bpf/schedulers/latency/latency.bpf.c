@@ -55,7 +55,7 @@ struct {
 	__type(value, struct running);
 } runnings SEC(".maps");
 
-static u64 vtime_now;
+static struct vtime_line line;
 
 static struct running *running_on(s32 cpu)
 {
@@ -89,7 +89,7 @@ static void wake(struct task_struct *p, struct account *account)
 {
 	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
+	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -104,6 +104,7 @@ s32 SC_OP(latency_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flag
 		tctx->synced = wake_flags & SC_WAKE_SYNC;
 	if (idle && tctx) {
 		wake(p, &tctx->account);
+		tctx->account.vtime = vtime_min(tctx->account.vtime, line.now);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	}
 	return cpu;
@@ -158,7 +159,7 @@ void SC_OP(latency_running, struct task_struct *p)
 	if (!tctx)
 		return;
 	now_runs(tctx, scx_bpf_task_cpu(p));
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 }
 
 void SC_OP(latency_stopping, struct task_struct *p, bool runnable)
@@ -178,7 +179,7 @@ s32 SC_OP_SLEEPABLE(latency_init_task, struct task_struct *p, struct scx_init_ta
 
 	if (!tctx)
 		return -ENOMEM;
-	account_init(&tctx->account, args, vtime_now);
+	account_init(&tctx->account, args, line.now);
 	return 0;
 }
 

@@ -62,7 +62,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static u64 vtime_now;
+static struct vtime_line line;
 static u64 typical_ns = TYPICAL_LEAST_NS; /* the median of what tasks are expected to use */
 
 static u64 slice_ns(void)
@@ -125,7 +125,7 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 {
 	struct account *account = &tctx->account;
 
-	vtime_now = vtime_max(vtime_now, stood);
+	vtime_move(&line, stood, sc_now(), nr_cpus);
 	tctx->used_ns += ran;
 	tctx->ahead_ns += ran;
 	tctx->favour = favour_of(tctx);
@@ -147,7 +147,7 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 		tctx->ahead_ns = 0;
 		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
 	}
-	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns() / favour_max);
+	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns() / favour_max);
 	if (!hints_refresh(p, &tctx->hint, learn) || !tctx->hint.work_ns)
 		return;
 	if (!tctx->judged)
@@ -166,6 +166,7 @@ s32 SC_OP(longest_first_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 
 	if (idle && tctx) {
 		wake(p, tctx);
+		tctx->account.vtime = vtime_min(tctx->account.vtime, line.now);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	}
 	return cpu;
@@ -230,7 +231,7 @@ s32 SC_OP_SLEEPABLE(longest_first_init_task, struct task_struct *p, struct scx_i
 
 	if (!tctx)
 		return -ENOMEM;
-	account_init(&tctx->account, args, vtime_now);
+	account_init(&tctx->account, args, line.now);
 	tctx->favour = FAVOUR_ONE;
 	return 0;
 }

@@ -54,7 +54,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static u64 vtime_now;
+static struct vtime_line line;
 static u32 active = 1; /* CPUs that work */
 static u32 nr_ordered;
 static u64 window_at, busy_ns; /* the window's start, and what was run in it */
@@ -141,7 +141,7 @@ static void wake(struct task_struct *p, struct account *account)
 {
 	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
+	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -154,6 +154,7 @@ s32 SC_OP(powersave_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 	if (cpu < 0 || !tctx)
 		return prev_cpu;
 	wake(p, &tctx->account);
+	tctx->account.vtime = vtime_min(tctx->account.vtime, line.now);
 	sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	return cpu;
 }
@@ -208,7 +209,7 @@ void SC_OP(powersave_running, struct task_struct *p)
 	    vtime_before(tctx->account.wait_since, now) && queues_waiting(QUEUE))
 		spread();
 	tctx->run_at = now;
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 }
 
 /* A long wait shows here too when nobody sleeps. */
@@ -241,7 +242,7 @@ s32 SC_OP_SLEEPABLE(powersave_init_task, struct task_struct *p, struct scx_init_
 
 	if (!tctx)
 		return -ENOMEM;
-	account_init(&tctx->account, args, vtime_now);
+	account_init(&tctx->account, args, line.now);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static u64 vtime_now; /* where the task stands that was chosen last */
+static struct vtime_line line;
 
 static u64 slice_ns(void)
 {
@@ -46,7 +46,7 @@ static void wake(struct task_struct *p, struct account *account)
 {
 	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
+	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* An idle CPU takes the task at once, past every queue. */
@@ -58,6 +58,7 @@ s32 SC_OP(reference_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_fl
 
 	if (idle && tctx) {
 		wake(p, &tctx->account);
+		tctx->account.vtime = vtime_min(tctx->account.vtime, line.now);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	}
 	return cpu;
@@ -105,7 +106,7 @@ void SC_OP(reference_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx)
 		return;
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 	account_stop(p, &tctx->account, 1, runnable);
 }
 
@@ -115,7 +116,7 @@ s32 SC_OP_SLEEPABLE(reference_init_task, struct task_struct *p, struct scx_init_
 
 	if (!tctx)
 		return -ENOMEM;
-	account_init(&tctx->account, args, vtime_now);
+	account_init(&tctx->account, args, line.now);
 	return 0;
 }
 

@@ -40,7 +40,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static u64 vtime_now;
+static struct vtime_line line;
 
 static u64 slice_ns(void)
 {
@@ -52,7 +52,7 @@ static void wake(struct task_struct *p, struct account *account)
 {
 	bool woke = account_wake(p, account, INTENT_NORMAL);
 
-	account_bound(account, vtime_now, woke, sleep_credit_us * 1000ULL, slice_ns());
+	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns());
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -65,6 +65,7 @@ s32 SC_OP(throughput_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_f
 
 	if (idle && tctx) {
 		wake(p, &tctx->account);
+		tctx->account.vtime = vtime_min(tctx->account.vtime, line.now);
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), 0);
 	}
 	return cpu;
@@ -99,7 +100,7 @@ void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 	if (quiet && !tctx)
 		return;
 	if (tctx) {
-		vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+		vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
 		next = quiet ? -1 : queues_next(QUEUE, cpu, queues_lag(balance_us), &first);
 		if (next >= 0 && next != queue_place(cpu))
@@ -119,7 +120,7 @@ void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx)
 		return;
-	vtime_now = vtime_max(vtime_now, tctx->account.vtime);
+	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 	account_stop(p, &tctx->account, 1, runnable);
 }
 
@@ -129,7 +130,7 @@ s32 SC_OP_SLEEPABLE(throughput_init_task, struct task_struct *p, struct scx_init
 
 	if (!tctx)
 		return -ENOMEM;
-	account_init(&tctx->account, args, vtime_now);
+	account_init(&tctx->account, args, line.now);
 	return 0;
 }
 
