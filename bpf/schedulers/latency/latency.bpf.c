@@ -55,7 +55,7 @@ struct {
 	__type(value, struct running);
 } runnings SEC(".maps");
 
-static struct vtime_line line;
+struct vtime_line line; /* not static, or the compiler splits it and its BTF does not fit */
 
 static struct running *running_on(s32 cpu)
 {

@@ -62,7 +62,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static struct vtime_line line;
+struct vtime_line line; /* not static, or the compiler splits it and its BTF does not fit */
 static u64 typical_ns = TYPICAL_LEAST_NS; /* the median of what tasks are expected to use */
 
 static u64 slice_ns(void)

@@ -54,8 +54,8 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static struct vtime_line line;
-static u32 active = 1; /* CPUs that work */
+struct vtime_line line; /* not static, or the compiler splits it and its BTF does not fit */
+static u32 active = 1;	/* CPUs that work */
 static u32 nr_ordered;
 static u64 window_at, busy_ns; /* the window's start, and what was run in it */
 static u32 turn_of[MAX_CPUS];  /* the CPU's place in the order in which they are taken */

@@ -34,7 +34,7 @@ struct task_ctx {
 
 SC_TASK_STORAGE();
 
-static struct vtime_line line;
+struct vtime_line line; /* not static, or the compiler splits it and its BTF does not fit */
 
 static u64 slice_ns(void)
 {
