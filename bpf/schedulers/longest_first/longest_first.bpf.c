@@ -27,10 +27,10 @@ char _license[] SEC("license") = "GPL";
 SC_LIVE u32 slice_us = 10000;
 
 /* How far a task that has begun may run ahead of its share. Milliseconds of its own run time. */
-SC_LIVE u32 lead_ms = 300;
+SC_LIVE u32 lead_ms = 250;
 
 /* The most that a long task is favoured over a typical one. */
-SC_LIVE u32 favour_max = 32;
+SC_LIVE u32 favour_max = 16;
 
 /* Virtual time that a task may save up by sleeping. Microseconds. */
 SC_LIVE u32 sleep_credit_us = 20000;
@@ -140,14 +140,18 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 {
 	struct account *account = &tctx->account;
 	u64 lead = lead_ms * 1000000ULL, ahead = tctx->ahead_ns < lead ? tctx->ahead_ns : lead;
-	bool woke = account_wake(p, account, INTENT_NORMAL);
+	u64 front = line.now, head;
 
-	if (woke) {
+	if (account_wake(p, account, INTENT_NORMAL)) {
 		tctx->favour = favour_of(tctx);
 		tctx->ahead_ns = 0;
 		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
+		/* The line runs ahead of the favoured: place it by who waits. */
+		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), &head))
+			front = vtime_min(front, head + 2 * vtime_charge(NUDGE_NS, account->share));
+		account_bound(account, front, true, sleep_credit_us * 1000ULL,
+			      slice_ns() / (favour_max ?: 1));
 	}
-	account_bound(account, line.now, woke, sleep_credit_us * 1000ULL, slice_ns() / favour_max);
 	if (!hints_refresh(p, &tctx->hint, learn) || !tctx->hint.work_ns)
 		return;
 	if (!tctx->judged)
