@@ -7,8 +7,10 @@ a scheduler or a machine does, the run goes on with the next sample.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -62,8 +64,10 @@ class Session:
         runner: Runner,
         load: Callable[[str], Awaitable[Arm]],
         progress: Progress,
+        jobs: int = 1,
     ) -> None:
-        self._folder, self._record, self._runner = folder, record, runner
+        """`jobs` samples at a time: only for a clock that does not see the host's load."""
+        self._folder, self._record, self._runner, self._jobs = folder, record, runner, jobs
         self._load, self._say, self._budget = load, progress, record.budget
         self._workloads = {each.name: each for each in record.workloads}
         self._arms: dict[tuple[str, str], Arm] = {}  # by workload and name
@@ -138,12 +142,24 @@ class Session:
         took: dict[str, list[float]] = {}
         for sample in standing.values():
             took.setdefault(sample.key.workload, []).append(sample.seconds)
-        for number, key in enumerate(todo):
-            sample = await self._take(key)
-            took.setdefault(key.workload, []).append(sample.seconds)
-            left = _time_left(todo[number + 1 :], took)
-            done = len(planned) - len(todo) + number + 1
-            self._say(f"[{done}/{len(planned)}] {_line(sample)}{left}")
+        waiting = deque(todo)
+        done = len(planned) - len(todo)
+
+        async def work() -> None:
+            nonlocal done
+            while waiting:
+                sample = await self._take(waiting.popleft())
+                took.setdefault(sample.key.workload, []).append(sample.seconds)
+                done += 1
+                left = _time_left(waiting, took, self._jobs)
+                self._say(f"[{done}/{len(planned)}] {_line(sample)}{left}")
+
+        if self._jobs == 1:
+            await work()
+            return
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._jobs):
+                group.create_task(work())
 
     async def _take(self, key: SampleKey) -> Sample:
         """Takes one sample; again, if the environment spoiled it. The last attempt is returned."""
@@ -166,8 +182,9 @@ class Session:
 
     async def _once(self, key: SampleKey, workload: Workload, arm: Arm) -> tuple[Sample, str]:
         script = arm.script(told(workload, arm, key.seed))
-        sample, console = await self._runner.take(key, workload, script, self._order)
+        order = self._order
         self._order += 1
+        sample, console = await self._runner.take(key, workload, script, order)
         if isinstance(arm, LearningArm):
             log = {**sample.arm_log, "arm": dict(arm.describe())}
             overuse = self._overuse.get((key.workload, key.arm), 0.0)
@@ -237,7 +254,7 @@ def _line(sample: Sample) -> str:
     )
 
 
-def _time_left(todo: Sequence[SampleKey], took: Mapping[str, Sequence[float]]) -> str:
+def _time_left(todo: Collection[SampleKey], took: Mapping[str, Sequence[float]], jobs: int) -> str:
     if not todo:
         return ""
     everything = [value for values in took.values() for value in values]
@@ -245,7 +262,7 @@ def _time_left(todo: Sequence[SampleKey], took: Mapping[str, Sequence[float]]) -
     seconds = 0.0
     for key in todo:
         values = took.get(key.workload)
-        seconds += sum(values) / len(values) if values else mean
+        seconds += (sum(values) / len(values) if values else mean) / jobs
     return (
         f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"
     )

@@ -99,9 +99,10 @@ async def go(
     loader: Callable[[str], Awaitable[Arm]] = load,
     say: Callable[[str], None] = lambda text: None,
     budget: int = 3,
+    jobs: int = 1,
 ) -> Summary:
     record = replace(record or a_record(), budget=budget)
-    session = Session(RunFolder(folder), record, runner, loader, say)
+    session = Session(RunFolder(folder), record, runner, loader, say, jobs)
     return await session.run()
 
 
@@ -126,6 +127,27 @@ async def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not set(first.taken) & set(second.taken)
     assert sorted(s.order for s in RunFolder(tmp_path).samples()) == list(range(6))
     assert (await go(tmp_path, FakeRunner(stop_after=0))).taken == 0
+
+
+async def test_several_at_a_time_are_the_same_samples(tmp_path: Path) -> None:
+    @dataclass
+    class Slow(FakeRunner):
+        now: int = 0
+        most: int = 0
+
+        async def take(
+            self, key: SampleKey, workload: Workload, arm: ArmScript, order: int
+        ) -> tuple[Sample, str]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return await super().take(key, workload, arm, order)
+
+    runner = Slow()
+    summary = await go(tmp_path, runner, jobs=4)
+    assert (summary.taken, summary.standing, runner.most) == (6, 6, 4)
+    assert sorted(s.order for s in RunFolder(tmp_path).samples()) == list(range(6))
 
 
 async def test_another_run_is_not_put_into_the_folder(tmp_path: Path) -> None:
