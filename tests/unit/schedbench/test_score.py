@@ -268,6 +268,7 @@ def test_runs_are_read_and_alike_ones_are_merged(tmp_path: Path) -> None:
         ("size", "full"),
         ("clock", Clock.VIRTUAL),
         ("qemu", "11.0"),
+        ("instrument", "another"),
     ],
 )
 def test_unlike_runs_are_refused_by_what_differs(field: str, value: str) -> None:
