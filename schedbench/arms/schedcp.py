@@ -21,8 +21,8 @@ from schedcpd.microvm.cache import Progress
 TOP = Path(__file__).parents[2]
 PACKAGE = "/run/arm/schedcp.deb"
 TIMEOUT_S = 3600.0
-# The daemon says by sd_notify when it is ready; what it then does about the machine itself is waited
-# for, since it is not what is measured.
+# The daemon says by sd_notify when it is ready; what it then does about the machine itself is
+# waited for, since it is not what is measured.
 SETTLE_S = 10
 START = f"""
 DEBIAN_FRONTEND=noninteractive dpkg --install {PACKAGE}
