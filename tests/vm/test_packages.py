@@ -100,7 +100,11 @@ async def kernel_state(vm: MicroVm) -> tuple[str, str, str]:
 
 async def wait_attached(vm: MicroVm) -> tuple[str, str, str]:
     async def attached() -> bool:
-        return (await kernel_state(vm))[0] == "enabled" and (await status(vm))["state"] == "active"
+        code, text = await outcome(vm, "schedctl status --json")
+        if code == 3:  # unreachable: it is just being started again
+            return False
+        told = json.loads(text)["status"]
+        return (await kernel_state(vm))[0] == "enabled" and told["state"] == "active"
 
     try:
         await eventually("a scheduler of ours is attached", attached, SETTLE_S)
