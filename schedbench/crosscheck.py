@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do both clocks rank schedulers alike? One run of each clock, the same workloads and arms.
+"""Do both clocks rank schedulers alike? Runs of each clock with the same workloads and arms.
 
 For each workload the arms are ranked by its primary metric under each clock, and Kendall's tau-b
 (Kendall 1945, Biometrika 33) says how far the two orders agree: 1 is the same, -1 the reverse.
 Each pair of arms on which the clocks disagree is explained by what the intervals say, or marked.
 
-    schedbench crosscheck WALL_RUN VIRTUAL_RUN [--json]
+    schedbench crosscheck RUN RUN... [--json]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schedbench.errors import BenchError
+from schedbench.errors import BenchError, UnlikeError
 from schedbench.evaluate.compare import MATTERS, baseline_of, effect, primary
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.stats import Effect
@@ -104,34 +104,35 @@ def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def crosscheck(wall: Data, virtual: Data) -> CrossCheck:
-    """Raises BenchError if the runs are not one of each clock, or have too little in common."""
-    for data, clock in ((wall, Clock.WALL), (virtual, Clock.VIRTUAL)):
-        found = data.record.environment.clock
-        if found is not clock:
-            raise BenchError(
-                f"the {clock} run is of the {found} clock", hint="WALL_RUN comes first"
-            )
-    arms = _common([arm.name for arm in wall.record.arms], [a.name for a in virtual.record.arms])
-    names = _common(
-        [workload.name for workload in wall.record.workloads],
-        [workload.name for workload in virtual.record.workloads],
-    )
-    if len(arms) < 2 or not names:
-        raise BenchError(f"the runs share {len(arms)} arms and {len(names)} workloads: too few")
-    base = baseline_of(wall)
-    arms = [base, *(arm for arm in arms if arm != base)] if base in arms else arms
-    rankings = tuple(_rank(wall, virtual, wall.workload(name), arms) for name in names)
+def crosscheck(runs: Sequence[Data]) -> CrossCheck:
+    """Each workload is taken from the one run of each clock that has it.
+
+    Raises BenchError if two runs of a clock have the same workload, or if nothing can be compared;
+    UnlikeError if machine, size or kernel differ.
+    """
+    of = {clock: _by_workload(runs, clock) for clock in Clock}
+    _alike(runs)
+    names = _common(list(of[Clock.WALL]), list(of[Clock.VIRTUAL]))
+    if not names:
+        raise BenchError("no workload was run under both clocks", hint="give a run of each")
+    rankings = []
+    left_out = {name for found in of.values() for name in found} - set(names)
+    for name in names:
+        wall, virtual = of[Clock.WALL][name], of[Clock.VIRTUAL][name]
+        both = [[arm.name for arm in data.record.arms] for data in (wall, virtual)]
+        arms = _common(*both)
+        left_out |= {*both[0], *both[1]} - set(arms)
+        if len(arms) < 2:
+            raise BenchError(f"{name}: fewer than two arms were run under both clocks")
+        base = baseline_of(wall)
+        arms.sort(key=lambda arm: arm != base)  # stable: only the baseline moves
+        rankings.append(_rank(wall, virtual, wall.workload(name), arms))
     pairs = [pair for ranking in rankings for pair in ranking.pairs]
     taus = [ranking.tau for ranking in rankings if ranking.tau is not None]
-    everything = {
-        *(arm.name for data in (wall, virtual) for arm in data.record.arms),
-        *(workload.name for data in (wall, virtual) for workload in data.record.workloads),
-    }
     agreeing = sum(pair.standing is Standing.AGREE for pair in pairs)
     marked = sum(pair.standing is Standing.MARKED for pair in pairs)
     return CrossCheck(
-        rankings,
+        tuple(rankings),
         sum(taus) / len(taus) if taus else None,
         kendall_tau(
             [value for ranking in rankings for value in ranking.wall[1:]],
@@ -140,8 +141,27 @@ def crosscheck(wall: Data, virtual: Data) -> CrossCheck:
         agreeing,
         len(pairs) - agreeing - marked,
         marked,
-        tuple(sorted(everything - {*arms, *names})),
+        tuple(sorted(left_out)),
     )
+
+
+def _by_workload(runs: Sequence[Data], clock: Clock) -> dict[str, Data]:
+    found: dict[str, Data] = {}
+    for data in runs:
+        if data.record.environment.clock is not clock:
+            continue
+        for workload in data.record.workloads:
+            if workload.name in found:
+                raise BenchError(f"two runs of the {clock} clock have the workload {workload.name}")
+            found[workload.name] = data
+    return found
+
+
+def _alike(runs: Sequence[Data]) -> None:
+    for name in ("profile", "size", "kernel"):
+        values = {str(getattr(data.record.environment, name)) for data in runs}
+        if len(values) > 1:
+            raise UnlikeError(f"the runs differ in {name}: {', '.join(sorted(values))}")
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> list[str]:

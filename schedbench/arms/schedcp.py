@@ -60,7 +60,8 @@ async def make(name: str, argument: str, progress: Progress) -> Arm:
     built = await process.run([TOP / "tools" / "build-deb", "schedcp"], timeout_s=TIMEOUT_S)
     if not built.ok:
         raise BenchError(
-            f"the package schedcp cannot be built: {built.error_text}", hint="make verdicts"
+            f"the package schedcp cannot be built: {built.error_text}",
+            hint="it needs a git checkout and make verdicts; tools/build-deb schedcp says all",
         )
     package = _package(Path(built.text.strip().splitlines()[-1]))
     digest = hashlib.sha256(package.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from schedbench import kernellog
 from schedbench.evaluate.data import Data
 from schedbench.model import Clock, Sample, SampleKey, SampleState, Workload
 from schedbench.reading import medians, metric_value
@@ -46,8 +47,8 @@ def sample_problems(sample: Sample, record: RunRecord, workload: Workload) -> li
         wanted = REPEATS if virtual else workload.sizes[record.environment.size].repeats
         if len(sample.repeats) != wanted:
             found.append(f"{len(sample.repeats)} repeats instead of {wanted}")
-        if sample.kernel_log:
-            found.append(f"is ok, but the kernel said: {sample.kernel_log[0]}")
+        for said in kernellog.grave(sample.kernel_log)[:1]:
+            found.append(f"is ok, but the kernel said: {said}")
     elif not sample.reason:
         found.append(f"is {sample.state} without a reason")
     if not counts and sample.metrics:

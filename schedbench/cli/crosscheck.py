@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`schedbench crosscheck WALL_RUN VIRTUAL_RUN`: do both clocks rank the arms alike?"""
+"""`schedbench crosscheck RUN RUN...`: do both clocks rank the arms alike?"""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from schedbench.records import RunFolder
 
 def add(commands: Commands) -> None:
     parser = command(commands, "crosscheck", "compare the rankings of both clocks", _crosscheck)
-    parser.add_argument("wall", type=Path, metavar="WALL_RUN", help="a run's folder")
-    parser.add_argument("virtual", type=Path, metavar="VIRTUAL_RUN", help="another's")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders, of both clocks")
 
 
 async def _crosscheck(options: argparse.Namespace, output: Output) -> Exit:
-    found = crosscheck.crosscheck(read(RunFolder(options.wall)), read(RunFolder(options.virtual)))
+    found = crosscheck.crosscheck([read(RunFolder(path)) for path in options.runs])
     output.result(to_json(found), crosscheck.table(found))
     return Exit.REFUSED if found.marked else Exit.DONE

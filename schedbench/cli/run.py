@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import time
@@ -79,6 +80,12 @@ def add(commands: Commands) -> None:
         type=int,
         default=BUDGET,
         help=f"training samples of a learner, for each workload; default: {BUDGET}",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        help="virtual clock: samples taken at a time; default: one for each CPU of the host",
     )
     parser.add_argument(
         "--plan-seed", metavar="N", type=int, help="of the order; default: by chance, recorded"
@@ -215,13 +222,29 @@ async def _again(old: RunRecord, progress: Progress) -> tuple[RunRecord, Runner]
     return record, runner
 
 
+def choose_jobs(options: argparse.Namespace, clock: Clock) -> int:
+    if clock is Clock.WALL:
+        if options.jobs not in (None, 1):
+            raise BenchError(
+                f"--jobs: {options.jobs} samples at a time would disturb each other",
+                hint="leave it out, or use --clock virtual",
+            )
+        return 1
+    jobs: int = options.jobs if options.jobs is not None else len(os.sched_getaffinity(0))
+    if jobs < 1:
+        raise BenchError(f"--jobs: {jobs} is less than 1")
+    return jobs
+
+
 async def _run(options: argparse.Namespace, output: Output) -> Exit:
     progress = stderr_progress()
     if options.budget < 1:
         raise BenchError(f"--budget: {options.budget} is less than 1")
     if options.resume is not None:
         folder = RunFolder(options.resume)
-        record, runner = await _again(folder.run(), progress)
+        old = folder.run()
+        jobs = choose_jobs(options, old.environment.clock)
+        record, runner = await _again(old, progress)
     else:
         path = options.out or Path(time.strftime("schedbench-%Y%m%d-%H%M%S", time.gmtime()))
         folder = RunFolder(path)
@@ -229,9 +252,10 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
             raise BenchError(
                 f"{path} holds a run already", hint=f"--resume {path}, or another --out"
             )
+        jobs = choose_jobs(options, options.clock)
         record, runner = await _new(options, progress)
     session = Session(
-        folder, record, runner, lambda name: arms.load(name, progress), progress, record.budget
+        folder, record, runner, lambda name: arms.load(name, progress), progress, jobs
     )
     began = time.monotonic()
     loop, this = asyncio.get_running_loop(), asyncio.current_task()

@@ -5,7 +5,8 @@
  * initramfs can use it too.
  *
  *   scxload [OPTIONS] OBJECT.bpf.o
- *     --set NAME=VALUE     a `const volatile` number of the object: decimal, hex, true or false
+ *     --set NAME=VALUE     a tunable of the object, a number in .rodata or .data: decimal, hex, true
+ *                          or false
  *     --intent DIR=CLASS   the cgroup at DIR wants CLASS (latency, interactive, normal, batch,
  *                          background); written before the scheduler starts
  *     --ops NAME           refuse an object with other ops
@@ -193,12 +194,13 @@ static struct bpf_map *struct_ops(struct bpf_object *object)
 	return found;
 }
 
-/* Address and size of a global number in .rodata; NULL if there is none of that name. */
-static void *constant(struct bpf_object *object, const char *name, __u32 *size, bool *is_bool)
+/* Address and size of a global number in the object's section; NULL if it has none of that name. */
+static void *number_in(struct bpf_object *object, const char *section_name, const char *name,
+		       __u32 *size, bool *is_bool)
 {
 	const struct btf *btf = bpf_object__btf(object);
-	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata");
-	int id = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : 0;
+	struct bpf_map *map = bpf_object__find_map_by_name(object, section_name);
+	int id = btf ? btf__find_by_name_kind(btf, section_name, BTF_KIND_DATASEC) : 0;
 	const struct btf_type *section;
 	size_t all;
 	char *data;
@@ -221,6 +223,14 @@ static void *constant(struct bpf_object *object, const char *name, __u32 *size, 
 		return data + info->offset;
 	}
 	return NULL;
+}
+
+/* A tunable: a constant, or a variable that may also change while the scheduler runs. */
+static void *constant(struct bpf_object *object, const char *name, __u32 *size, bool *is_bool)
+{
+	void *found = number_in(object, ".rodata", name, size, is_bool);
+
+	return found ? found : number_in(object, ".data", name, size, is_bool);
 }
 
 static void set_constant(struct bpf_object *object, const char *option)

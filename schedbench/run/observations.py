@@ -42,9 +42,9 @@ def series(text: str) -> dict[str, tuple[tuple[float, float], ...]]:
     """
     looks: list[tuple[float, Mapping[str, float]]] = []
     for block in f"\n{text}".split("\nt ")[1:]:
-        first, *lines = block.splitlines()
+        first, *lines = block.splitlines() or [""]  # cut right after the `t `
         values = dict(_pair(line) for line in lines if line.count(" ") == 1)
-        if first.isdigit():
+        if first.isdecimal():
             looks.append((int(first) / 1e9, values))
     if text and not text.endswith("\n"):
         looks = looks[:-1]
@@ -69,4 +69,4 @@ def series(text: str) -> dict[str, tuple[tuple[float, float], ...]]:
 
 def _pair(line: str) -> tuple[str, float]:
     name, _, value = line.partition(" ")
-    return name, float(value) if value.isdigit() else 0.0
+    return name, float(value) if value.isdecimal() else 0.0

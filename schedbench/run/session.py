@@ -7,8 +7,10 @@ a scheduler or a machine does, the run goes on with the next sample.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +19,7 @@ from schedbench import plan
 from schedbench.arms.base import Arm, ArmScript, LearningArm, Told
 from schedbench.codec import to_json
 from schedbench.errors import BenchError, UnlikeError
-from schedbench.model import Environment, Sample, SampleKey, SampleState, Workload
+from schedbench.model import Clock, Environment, Sample, SampleKey, SampleState, Workload
 from schedbench.records import FILES, Boot, RunFolder, RunRecord, unlike, write_whole
 from schedcpd.microvm.cache import Progress
 
@@ -62,10 +64,11 @@ class Session:
         runner: Runner,
         load: Callable[[str], Awaitable[Arm]],
         progress: Progress,
-        budget: int,
+        jobs: int = 1,
     ) -> None:
-        self._folder, self._record, self._runner = folder, record, runner
-        self._load, self._say, self._budget = load, progress, budget
+        """`jobs` samples at a time: only for a clock that does not see the host's load."""
+        self._folder, self._record, self._runner, self._jobs = folder, record, runner, jobs
+        self._load, self._say, self._budget = load, progress, record.budget
         self._workloads = {each.name: each for each in record.workloads}
         self._arms: dict[tuple[str, str], Arm] = {}  # by workload and name
         self._overuse: dict[tuple[str, str], float] = {}
@@ -119,9 +122,14 @@ class Session:
         self._order = max((sample.order for sample in done), default=-1) + 1
 
     def _unstable(self) -> tuple[str, ...]:
-        """What to extend. It looks at the first round of seeds only, so that it stays the same."""
+        """What to extend. It looks at the first round of seeds only, so that it stays the same.
+
+        Nothing under the virtual clock: what spreads there are the seeds' inputs, in which arms are
+        paired, and not noise.
+        """
         record = self._record
-        if record.suite.extend_to <= len(record.seeds):
+        virtual = record.environment.clock is Clock.VIRTUAL
+        if virtual or record.suite.extend_to <= len(record.seeds):
             return ()
         first = [s for s in self._folder.samples() if s.key.seed in record.seeds]
         return plan.unstable(first, record.workloads)
@@ -134,12 +142,24 @@ class Session:
         took: dict[str, list[float]] = {}
         for sample in standing.values():
             took.setdefault(sample.key.workload, []).append(sample.seconds)
-        for number, key in enumerate(todo):
-            sample = await self._take(key)
-            took.setdefault(key.workload, []).append(sample.seconds)
-            left = _time_left(todo[number + 1 :], took)
-            done = len(planned) - len(todo) + number + 1
-            self._say(f"[{done}/{len(planned)}] {_line(sample)}{left}")
+        waiting = deque(todo)
+        done = len(planned) - len(todo)
+
+        async def work() -> None:
+            nonlocal done
+            while waiting:
+                sample = await self._take(waiting.popleft())
+                took.setdefault(sample.key.workload, []).append(sample.seconds)
+                done += 1
+                left = _time_left(waiting, took, self._jobs)
+                self._say(f"[{done}/{len(planned)}] {_line(sample)}{left}")
+
+        if self._jobs == 1:
+            await work()
+            return
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._jobs):
+                group.create_task(work())
 
     async def _take(self, key: SampleKey) -> Sample:
         """Takes one sample; again, if the environment spoiled it. The last attempt is returned."""
@@ -162,8 +182,9 @@ class Session:
 
     async def _once(self, key: SampleKey, workload: Workload, arm: Arm) -> tuple[Sample, str]:
         script = arm.script(told(workload, arm, key.seed))
-        sample, console = await self._runner.take(key, workload, script, self._order)
+        order = self._order
         self._order += 1
+        sample, console = await self._runner.take(key, workload, script, order)
         if isinstance(arm, LearningArm):
             log = {**sample.arm_log, "arm": dict(arm.describe())}
             overuse = self._overuse.get((key.workload, key.arm), 0.0)
@@ -233,7 +254,7 @@ def _line(sample: Sample) -> str:
     )
 
 
-def _time_left(todo: Sequence[SampleKey], took: Mapping[str, Sequence[float]]) -> str:
+def _time_left(todo: Collection[SampleKey], took: Mapping[str, Sequence[float]], jobs: int) -> str:
     if not todo:
         return ""
     everything = [value for values in took.values() for value in values]
@@ -241,7 +262,7 @@ def _time_left(todo: Sequence[SampleKey], took: Mapping[str, Sequence[float]]) -
     seconds = 0.0
     for key in todo:
         values = took.get(key.workload)
-        seconds += sum(values) / len(values) if values else mean
+        seconds += (sum(values) / len(values) if values else mean) / jobs
     return (
         f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"
     )

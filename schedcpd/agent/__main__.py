@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     # Priorities as journald reads them from stderr (sd-daemon(3)); INFO is 6, WARNING 4.
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    config, reason = load_or_reason(args.config)
+    config, reason, wrong = load_or_reason(args.config)
     if args.check_config:
         print(reason or f"{args.config}: {config.model} at {config.api_base or 'its provider'}")
-        return 1 if reason and args.config.exists() else 0
+        return 1 if wrong else 0
     try:
         listen = _listen(args.socket)
     except (OSError, ValueError) as e:

@@ -162,13 +162,16 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def load_or_reason(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[AgentFile, str]:
-    """The configuration, and one sentence why no model can be asked ("" when one can)."""
+def load_or_reason(
+    path: Path, environ: Mapping[str, str] = os.environ
+) -> tuple[AgentFile, str, bool]:
+    """The configuration, one sentence why no model can be asked ("" when one can), and whether
+    that is because the file is wrong; one that names no model is right, as it is shipped."""
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     try:
         found = load(path, credentials=Path(directory) if directory else None)
     except ConfigError as e:
         problems = e.problems if isinstance(e, ConfigErrors) else (e,)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return AgentFile(), f"{problems[0]}{more}"
-    return found, "" if found.model else f"no model is configured in {path}"
+        return AgentFile(), f"{problems[0]}{more}", True
+    return found, "" if found.model else f"no model is configured in {path}", False

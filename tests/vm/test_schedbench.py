@@ -100,7 +100,7 @@ async def take_all(
     async def load(name: str) -> Arm:
         return chosen[name]
 
-    summary = await Session(RunFolder(folder), record, runner, load, SAY, 1).run()
+    summary = await Session(RunFolder(folder), record, runner, load, SAY).run()
     assert not summary.missing
     samples = RunFolder(folder).samples()
     assert len(samples) == len(workloads) * len(chosen)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from schedbench import arms, profiles, workload
+from schedbench import arms, profiles, scxload, workload
 from schedbench.arms.base import Told
 from schedbench.errors import BenchError
 from schedbench.model import Sample, SampleKey, SampleState, SizeClass
@@ -207,3 +207,25 @@ async def test_a_machine_it_cannot_serve_is_refused(
 ) -> None:
     said = await refusal(tmp_path, qemu.find().binary, plugin, more=more)
     assert f"vclock: refused: {why}" in said
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--set nothing=1", "the object has no number nothing"),
+        ("--set latency_slice_us=4294967296", "does not fit into 4 bytes"),
+        ("--set latency_slice_us=-1x", "not a number that fits"),
+        ("--set latency_slice_us=true", "latency_slice_us is not a truth value"),
+        ("--set latency_slice_us", "NAME=VALUE is wanted"),
+        ("--stop /tmp", "/tmp/pid has no process id"),
+    ],
+)
+async def test_the_loader_names_what_is_wrong(options: str, why: str, tmp_path: Path) -> None:
+    shutil.copy(await scxload.program(quiet), tmp_path / "scxload")
+    shutil.copy(await scxload.scheduler_object("intent"), tmp_path / "intent.bpf.o")
+    script = f"/mnt/x/scxload {options} {'' if 'stop' in options else '/mnt/x/intent.bpf.o'}"
+    argv = ["tools/builder", "run", "--no-net", "--ro", f"{tmp_path}:/mnt/x", "--", "sh", "-c"]
+    ended = await process.run([*argv, script], timeout_s=120)
+    assert ended.exit_code == 1
+    assert why in ended.error_text

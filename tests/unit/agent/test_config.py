@@ -19,8 +19,8 @@ def write(tmp_path: Path, text: str, key: str = "") -> tuple[Path, Path]:
 
 
 def test_no_file_means_no_model(tmp_path: Path) -> None:
-    config, reason = load_or_reason(tmp_path / "agent.yaml", {})
-    assert config == AgentFile()
+    config, reason, wrong = load_or_reason(tmp_path / "agent.yaml", {})
+    assert config == AgentFile() and not wrong
     assert reason == f"no model is configured in {tmp_path}/agent.yaml"
 
 
@@ -74,8 +74,8 @@ def test_every_mistake_names_line_field_and_fix(tmp_path: Path, text: str, wante
     with pytest.raises(ConfigErrors) as error:
         load(file)
     assert wanted in str(error.value)
-    config, reason = load_or_reason(file, {})
-    assert config == AgentFile()
+    config, reason, wrong = load_or_reason(file, {})
+    assert config == AgentFile() and wrong
     assert reason.startswith(str(file))
 
 

@@ -241,7 +241,7 @@ def test_without_a_socket_it_says_what_to_do(tmp_path: Path) -> None:
     [
         ("model: openai/x\n", 0, "openai/x at its provider"),
         ("model: x\n", 1, "is not PROVIDER/MODEL"),
-        ("", 1, "no model is configured"),
+        ("", 0, "no model is configured"),
     ],
 )
 def test_check_config(tmp_path: Path, text: str, code: int, wanted: str) -> None:

@@ -223,7 +223,7 @@ FORGERIES: list[tuple[Callable[[Sample], Sample], str]] = [
         "is not in the output",
     ),
     (lambda s: replace(s, repeats=s.repeats[:1]), "1 repeats instead of 3"),
-    (lambda s: replace(s, kernel_log=("BUG: soft lockup",)), "but the kernel said: BUG"),
+    (lambda s: replace(s, kernel_log=("[   12.5] BUG: soft lockup",)), "but the kernel said: ["),
     (lambda s: replace(lose(s), metrics=s.metrics), "is failed, yet has metrics"),
     (lambda s: replace(lose(s), reason=""), "is failed without a reason"),
 ]
@@ -244,6 +244,11 @@ async def test_losses_told_honestly_are_no_contradiction(tmp_path: Path) -> None
         return replace(lose(sample), repeats=(bad,))
 
     assert not await forged(tmp_path, of_other(loses))
+
+
+async def test_harmless_words_of_the_kernel_are_no_contradiction(tmp_path: Path) -> None:
+    words = ("[    6.092513] reboot: Power down",)
+    assert not await forged(tmp_path, of_other(lambda s: replace(s, kernel_log=words)))
 
 
 async def test_a_training_sample_is_checked_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from scipy import stats as scipy_stats
 
 from schedbench import crosscheck
 from schedbench.crosscheck import Standing
-from schedbench.errors import BenchError
+from schedbench.errors import BenchError, UnlikeError
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.stats import Effect
 from schedbench.model import Clock
@@ -41,7 +42,7 @@ def test_tau_is_scipys(data: st.DataObject) -> None:
 
 def test_the_same_truth_gives_the_same_order() -> None:
     effects = {"tuned": 0.9, "intent": 0.7, "slow": 1.5}
-    found = crosscheck.crosscheck(run(Clock.WALL, **effects), run(Clock.VIRTUAL, **effects))
+    found = crosscheck.crosscheck([run(Clock.WALL, **effects), run(Clock.VIRTUAL, **effects)])
     assert found.tau == pytest.approx(1)
     assert found.pooled_tau is not None and found.pooled_tau > 0.5
     assert (found.agreeing, found.explained, found.marked) == (18, 0, 0)
@@ -52,7 +53,7 @@ def test_the_same_truth_gives_the_same_order() -> None:
 def test_an_opposite_order_is_marked() -> None:
     wall = run(Clock.WALL, tuned=0.9, intent=0.7, slow=1.5)
     virtual = run(Clock.VIRTUAL, tuned=0.9, intent=1.3, slow=1.5)
-    found = crosscheck.crosscheck(wall, virtual)
+    found = crosscheck.crosscheck([wall, virtual])
     marked = {
         (pair.first, pair.second)
         for ranking in found.rankings
@@ -84,14 +85,20 @@ def test_what_is_said_of_a_pair(wall: Effect, virtual: Effect, wanted: Standing)
     assert crosscheck.standing(wall, virtual) is wanted
 
 
-def test_runs_of_one_clock_are_refused() -> None:
-    wall = run(Clock.WALL)
-    with pytest.raises(BenchError, match="the virtual run is of the wall clock"):
-        crosscheck.crosscheck(wall, wall)
+def test_what_cannot_be_compared_is_refused() -> None:
+    wall, virtual = run(Clock.WALL), run(Clock.VIRTUAL)
+    with pytest.raises(BenchError, match="no workload was run under both clocks"):
+        crosscheck.crosscheck([wall])
+    with pytest.raises(BenchError, match="two runs of the wall clock have the workload w00"):
+        crosscheck.crosscheck([wall, wall, virtual])
+    environment = replace(virtual.record.environment, profile="vcpus8")
+    other = replace(virtual, record=replace(virtual.record, environment=environment))
+    with pytest.raises(UnlikeError, match="differ in profile: vcpus4, vcpus8"):
+        crosscheck.crosscheck([wall, other])
 
 
 def test_what_only_one_run_has_is_said() -> None:
     wall, virtual = run(Clock.WALL, workloads=4, slow=1.5), run(Clock.VIRTUAL, slow=1.5)
-    found = crosscheck.crosscheck(wall, virtual)
+    found = crosscheck.crosscheck([wall, virtual])
     assert found.left_out == ("w03",)
     assert [ranking.workload for ranking in found.rankings] == ["w00", "w01", "w02"]

@@ -99,8 +99,10 @@ async def go(
     loader: Callable[[str], Awaitable[Arm]] = load,
     say: Callable[[str], None] = lambda text: None,
     budget: int = 3,
+    jobs: int = 1,
 ) -> Summary:
-    session = Session(RunFolder(folder), record or a_record(), runner, loader, say, budget)
+    record = replace(record or a_record(), budget=budget)
+    session = Session(RunFolder(folder), record, runner, loader, say, jobs)
     return await session.run()
 
 
@@ -125,6 +127,27 @@ async def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not set(first.taken) & set(second.taken)
     assert sorted(s.order for s in RunFolder(tmp_path).samples()) == list(range(6))
     assert (await go(tmp_path, FakeRunner(stop_after=0))).taken == 0
+
+
+async def test_several_at_a_time_are_the_same_samples(tmp_path: Path) -> None:
+    @dataclass
+    class Slow(FakeRunner):
+        now: int = 0
+        most: int = 0
+
+        async def take(
+            self, key: SampleKey, workload: Workload, arm: ArmScript, order: int
+        ) -> tuple[Sample, str]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return await super().take(key, workload, arm, order)
+
+    runner = Slow()
+    summary = await go(tmp_path, runner, jobs=4)
+    assert (summary.taken, summary.standing, runner.most) == (6, 6, 4)
+    assert sorted(s.order for s in RunFolder(tmp_path).samples()) == list(range(6))
 
 
 async def test_another_run_is_not_put_into_the_folder(tmp_path: Path) -> None:
@@ -186,6 +209,10 @@ async def test_an_unstable_workload_is_extended_for_every_arm_and_once(tmp_path:
         assert sorted(s.key.seed for s in samples if s.key.arm == arm) == [1, 2, 3, 4, 5]
     assert (await go(tmp_path, FakeRunner(verdict, stop_after=0), record)).taken == 0
     assert (await go(tmp_path / "stable", FakeRunner(), record)).extended == ()
+    virtual = replace(record.environment, clock=Clock.VIRTUAL)
+    runner = FakeRunner(verdict, environment=virtual)
+    there = tmp_path / "virtual"
+    assert (await go(there, runner, replace(record, environment=virtual))).extended == ()
 
 
 async def test_a_learner_is_trained_first_with_its_samples_apart(tmp_path: Path) -> None:
