@@ -79,7 +79,7 @@ class Sandbox:
             )
         if done.timed_out:
             raise BusyError(
-                f"{argv[0]} was not done after {limits.wall_s:.0f} s, and had not used its CPU time",
+                f"{argv[0]} was not done after {limits.wall_s:.0f} s, with CPU time left",
                 hint="try again when the machine is less busy",
             )
         return SandboxRun(done.exit_code, done.text, said, _broke(done, said), done.seconds)
