@@ -36,7 +36,7 @@ def measure(
     """
     load = workers.mixture(sorted(os.sched_getaffinity(0)))
     slots = Slots(len(load))
-    workers.CGROUP.mkdir(exist_ok=True)
+    workers.make_cgroup()
     pids = workers.start(load, slots)
     began = time.monotonic_ns()
     until, patience = began + int(seconds * 1e9), began + int(PATIENCE_S * 1e9)

@@ -170,6 +170,16 @@ def mixture(cpus: Sequence[int]) -> tuple[Worker, ...]:
     )
 
 
+def make_cgroup() -> None:
+    """The cgroup of the load, with the cpu controller for those below it.
+
+    Without the controller the kernel never tells a scheduler that a cgroup came or went.
+    """
+    CGROUP.mkdir(exist_ok=True)
+    for folder in (CGROUP.parent, CGROUP):
+        (folder / "cgroup.subtree_control").write_text("+cpu")
+
+
 def restless(slot: Slot) -> None:
     """Computes nearly all the time, and may move at every turn: it sleeps between two."""
     while True:
