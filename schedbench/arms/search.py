@@ -163,11 +163,15 @@ class Learner(ABC):
         self._fixed = self._apply(self._chosen)
 
     def configured(self, configuration: Configuration) -> Arm:
-        """The arm with that configuration, for a trial. Raises BenchError outside the space."""
+        """The arm with that configuration, for a trial. Raises BenchError outside the space.
+
+        The order of names does not matter: a record on disk has another one.
+        """
         for name, value in configuration.items():
             if value not in self._space.values.get(name, ()):
                 raise BenchError(f"{self.name}: {name}: {value!r} is not in its space")
-        return self._apply(configuration)
+        ordered = {n: configuration[n] for n in self._space.values if n in configuration}
+        return self._apply(ordered)
 
     def describe(self) -> Mapping[str, object]:
         """`configuration` is there once it was trained."""

@@ -84,8 +84,12 @@ static void *worker_main(void *argument)
 		futex_wake(&self->boss->reports);
 		while (atomic_load(&self->state) == IDLE)
 			futex_wait(&self->state, IDLE);
-		if (atomic_load(&stopping))
+		if (atomic_load(&stopping)) {
+			/* Another messenger may have said so: one's own learns of it by a report. */
+			atomic_fetch_add(&self->boss->reports, 1);
+			futex_wake(&self->boss->reports);
 			return NULL;
+		}
 		began = self->woken_ns;
 		note(&self->wakeup, now_ns() - began);
 		if (think_ns)

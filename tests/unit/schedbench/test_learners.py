@@ -180,6 +180,8 @@ async def test_what_was_learned_is_what_is_measured(kind: type[Learner]) -> None
     await learner.train("w00", Machine().trial, 200, FIRST)
     assert learner.script(told).start == repr({"a": 5, "b": 2})
     assert isinstance(learner, LearningArm)
+    again = learner.configured({"b": 2, "a": 5})  # as JSON may give it back
+    assert again.script(told) == learner.script(told)
     with pytest.raises(BenchError, match="not in its space"):
         learner.configured({"a": 99})
     with pytest.raises(BenchError, match="budget: 0"):
