@@ -142,6 +142,7 @@ class Environment:
     image: str  # sha256
     qemu: str  # version and build id
     accelerator: str
+    instrument: str = ""  # sha256 of the sources that shape a sample; "" where it was not recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,10 +85,12 @@ def unlike(one: RunRecord, other: RunRecord) -> list[str]:
 
     Workloads are compared where both have them, arms as well.
     """
+    unrecorded = "" in (one.environment.instrument, other.environment.instrument)
     differing = [
         f"environment.{name}"
         for name in Environment.__dataclass_fields__
         if getattr(one.environment, name) != getattr(other.environment, name)
+        and not (name == "instrument" and unrecorded)
     ]
     differing += [
         name for name in ("profile", "boot", "budget") if getattr(one, name) != getattr(other, name)

@@ -24,7 +24,7 @@ from schedbench.evaluate.stats import LEVEL
 from schedbench.model import Better, Suite, Workload
 
 ROUNDS = 10_000  # of the bootstrap
-FEWEST = 5  # samples of a side: a bootstrap of fewer says too little for a verdict
+FEWEST = 5  # samples of a side: a bootstrap of fewer is too narrow to show, or to judge by
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,18 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """An arm's score. The intervals hold 95% of `ROUNDS` bootstrap rounds over boots (or seeds)."""
+    """An arm's score. The intervals hold 95% of `ROUNDS` bootstrap rounds over boots (or seeds).
+
+    A low end of 0 with no high end is an interval that too few samples cannot bound.
+    """
 
     arm: str
     score: float
     score_low: float
-    score_high: float
+    score_high: float | None
     geomean: float
     geomean_low: float
-    geomean_high: float
+    geomean_high: float | None
     overuse: float
     price: float  # lambda * overuse
     verdict: Verdict
@@ -96,11 +99,11 @@ def score(data: Data, baseline: str, arm: str) -> Score:
     return Score(
         arm=arm,
         score=total,
-        score_low=low,
-        score_high=high,
+        score_low=low if enough else 0.0,
+        score_high=high if enough else None,
         geomean=math.exp(geomean),
-        geomean_low=geo_low,
-        geomean_high=geo_high,
+        geomean_low=geo_low if enough else 0.0,
+        geomean_high=geo_high if enough else None,
         overuse=overuse,
         price=price,
         verdict=_verdict(total, low, high) if enough else Verdict.OPEN,

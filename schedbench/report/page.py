@@ -108,10 +108,10 @@ def _scores(found: Results, arms: Mapping[str, int]) -> str:
             ]
         )
         said = f"{one.score:.3f} {interval(one.score_low, one.score_high)} {one.verdict}"
-        low, high = max(one.score_low, 1e-3), max(one.score_high, 1e-3)
-        lines.append(
-            Row(one.arm, arms[one.arm], f"{one.arm}: {said}", max(one.score, 1e-3), low, high, said)
-        )
+        drawn = max(one.score, 1e-3)  # a score can be 0, which has no place on the axis
+        high = None if one.score_high is None else max(one.score_high, 1e-3)
+        low = one.score_low if high is None else max(one.score_low, 1e-3)
+        lines.append(Row(one.arm, arms[one.arm], f"{one.arm}: {said}", drawn, low, high, said))
     head = [
         "Arm",
         "Score",

@@ -18,6 +18,19 @@ from schedcpd.microvm.cache import cache_dir
 from schedcpd.microvm.kernel import GuestKernel
 
 CHUNK = 1 << 22
+TOP = Path(__file__).parents[1]
+# What shapes a sample's bytes or times, beside what is hashed elsewhere (a workload's own drivers).
+SHAPING = (
+    "guestfiles.py", "guest/harness.sh", "guest/part", "guest/scxload.c", "drivers/driver.h",
+    "drivers/mark.c", "drivers/sampler.c",
+)  # fmt: skip
+SHAPING_BY_CLOCK: Mapping[Clock, tuple[str, ...]] = {
+    Clock.WALL: ("run/wall.py",),
+    Clock.VIRTUAL: (
+        "virtual/sample.py", "vclock/build.py", "vclock/machine.py", "vclock/rootfs.py",
+        "vclock/plugin/accepted.h", "vclock/plugin/vclock.c",
+    ),
+}  # fmt: skip
 
 
 def sha256(path: Path) -> str:
@@ -35,6 +48,14 @@ def sha256(path: Path) -> str:
         known[key] = digest.hexdigest()
         write_whole(memory, json.dumps(known, indent=1).encode())
     return known[key]
+
+
+def instrument(clock: Clock) -> str:
+    """One hash over the sources that shape a sample under this clock."""
+    digest = hashlib.sha256()
+    for name in (*SHAPING, *SHAPING_BY_CLOCK[clock]):
+        digest.update(f"{name}\0{hashlib.sha256((TOP / name).read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 async def environment(
@@ -55,6 +76,7 @@ async def environment(
         image=f"sha256:{sha256(image)}",
         qemu=f"{await qemu.version()} build-id:{build.build_id or 'none'}",
         accelerator=accelerator,
+        instrument=instrument(clock),
     )
 
 

@@ -138,6 +138,13 @@ async def test_install_upgrade_remove_purge(
         assert code == 0 and "active" in text
         await assert_nothing_denied(vm)
 
+        # What ships is in order, and schedctl says so without the daemon.
+        for policies in ("10-intent.yaml", "30-system.yaml"):
+            await sh(vm, f"schedctl verify /usr/share/schedcp/policies.d/{policies}")
+        shipped = "schedctl verify --no-vm /usr/share/schedcp/bpf/intent.bpf.o"
+        code, text = await outcome(vm, f"cd / && runuser -u nobody -- {shipped}")
+        assert code == 5 and "nothing that is not allowed" in text and "not proved" in text, text
+
         # The agent starts on demand in its own environment, and schedctl finds the MCP SDK there.
         assert "schedcp-agent" not in await sh(vm, "systemctl list-units -t service --state=active")
         await sh(vm, "cd / && runuser -u nobody -- schedcp-agent --check-config", 300)

@@ -73,7 +73,7 @@ def record(
     return RunRecord(
         suite=suite,
         environment=Environment(
-            clock, "vcpus4", SizeClass.SMOKE, "7.3.4 abc", "def", "10.0.2", "tcg"
+            clock, "vcpus4", SizeClass.SMOKE, "7.3.4 abc", "def", "10.0.2", "tcg", "a sum"
         ),
         profile=Profile("vcpus4"),
         boot=Boot.INITRAMFS if clock is Clock.VIRTUAL else Boot.COLD,

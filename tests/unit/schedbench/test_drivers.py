@@ -97,7 +97,7 @@ def test_wakebench_serves_requests(run: Run) -> None:
 
 def test_wakebench_ends_with_many_messengers(run: Run) -> None:
     for seed in range(40):  # a messenger that ends must not silence another one's workers
-        assert run("wakebench", 8, 2, 50, 20, 20, seed).returncode == 0
+        assert run("wakebench", 8, 2, 50, 20, 100, seed).returncode == 0
 
 
 def test_periodic_counts_all_jobs_and_their_lateness(run: Run) -> None:

@@ -101,7 +101,7 @@ def test_a_broken_hard_slo_takes_the_workload_and_a_soft_one_does_not() -> None:
 def test_doing_nothing_scores_one() -> None:
     found = score(data(record(8), noisy(1)), "default", "other")
     assert found.score == pytest.approx(1.0, abs=0.03)
-    assert found.score_low < 1 < found.score_high
+    assert found.score_high is not None and found.score_low < 1 < found.score_high
     assert found.verdict is Verdict.EQUAL
 
 
@@ -223,7 +223,9 @@ def test_smoke_says_that_it_cannot_show_a_win() -> None:
     found = results(data(record(2, seeds=(1, 2, 3)), noisy(1, other=0.5)))
     assert any("3 samples of 2 workloads can show no win" in note for note in found.notes)
     assert {row.verdict for row in found.comparisons} == {Verdict.OPEN}
-    assert [one.verdict for one in found.scores] == [Verdict.OPEN]
+    (one,) = found.scores
+    assert (one.verdict, one.score_low, one.score_high) == (Verdict.OPEN, 0.0, None)
+    assert (one.geomean_low, one.geomean_high) == (0.0, None)
     assert not results(data(record(2), noisy(1))).notes
 
 
@@ -268,6 +270,7 @@ def test_runs_are_read_and_alike_ones_are_merged(tmp_path: Path) -> None:
         ("size", "full"),
         ("clock", Clock.VIRTUAL),
         ("qemu", "11.0"),
+        ("instrument", "another"),
     ],
 )
 def test_unlike_runs_are_refused_by_what_differs(field: str, value: str) -> None:
@@ -331,6 +334,7 @@ def test_the_suites_interval_covers_the_truth_about_as_often_as_it_says(
     hits = 0
     for seed in range(60):
         found = score(data(of, noisy(seed, spread=0.05, other=0.9)), "default", "other")
+        assert found.score_high is not None
         hits += found.score_low <= truth <= found.score_high
     assert hits >= 60 * (0.95 - 3 * math.sqrt(0.95 * 0.05 / 60))
 
