@@ -21,7 +21,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from schedcpd.errors import InvalidArgumentError, MicroVmError, SchedcpError, UnsupportedError
+from schedcpd.errors import (
+    BusyError,
+    InvalidArgumentError,
+    MicroVmError,
+    SchedcpError,
+    UnsupportedError,
+)
 from schedcpd.host.manifest import (
     OBJECT_SUFFIX,
     SUFFIX,
@@ -215,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds = time.monotonic() - began
             print(document(found, seconds) if options.json else examination_report(found))
             return 1 if found.refused else 5 if found.missing else 0
-    except (MicroVmError, UnsupportedError) as error:
+    except (MicroVmError, UnsupportedError, BusyError) as error:
         _complain(error, as_json=options.json)
         return 5
     except SchedcpError as error:

@@ -85,7 +85,7 @@ def _canonical(bundle: Path) -> bytes:
     """The manifest's bytes, once the signature is seen to be armoured just as ssh-keygen does:
     its parser would forgive other line ends and stray bits."""
     try:
-        text = (bundle / SIGNATURE_FILE).read_text(encoding="ascii")
+        text = (bundle / SIGNATURE_FILE).read_bytes().decode("ascii")  # line ends as they are
         data = (bundle / MANIFEST_FILE).read_bytes()
     except (OSError, ValueError) as error:
         raise BenchError(f"{SIGNATURE_FILE}: cannot be read: {error}") from None

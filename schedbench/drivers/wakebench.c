@@ -32,6 +32,8 @@ struct messenger {
 	pthread_t thread;
 	_Atomic uint32_t
 		reports; /* bumped by each worker that reports; the messenger sleeps on it */
+	_Atomic int
+		stopping; /* its own: a worker that stops no longer reports, so only its boss may ask */
 	struct worker *first;
 	int workers;
 };
@@ -46,7 +48,6 @@ struct worker {
 };
 
 static int64_t work_mean_ns, think_ns, end_ns;
-static _Atomic int stopping;
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t expected)
 {
@@ -84,12 +85,8 @@ static void *worker_main(void *argument)
 		futex_wake(&self->boss->reports);
 		while (atomic_load(&self->state) == IDLE)
 			futex_wait(&self->state, IDLE);
-		if (atomic_load(&stopping)) {
-			/* Another messenger may have said so: one's own learns of it by a report. */
-			atomic_fetch_add(&self->boss->reports, 1);
-			futex_wake(&self->boss->reports);
+		if (atomic_load(&self->boss->stopping))
 			return NULL;
-		}
 		began = self->woken_ns;
 		note(&self->wakeup, now_ns() - began);
 		if (think_ns)
@@ -108,7 +105,7 @@ static void *messenger_main(void *argument)
 		uint32_t seen = atomic_load(&self->reports);
 
 		if (now_ns() >= end_ns) {
-			atomic_store(&stopping, 1);
+			atomic_store(&self->stopping, 1);
 			running = 0;
 		}
 		for (int i = 0; i < self->workers; i++) {

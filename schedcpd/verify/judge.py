@@ -26,6 +26,8 @@ class Limits:
     light_s: float = 20.0  # nice +19: weight 1 in sched_ext, a hundredth of the usual
     stall_s: float = 2.0  # the real-time supervisor itself was late by this
     stall_control: float = 4.0
+    idle_share: float = 0.5  # of a CPU's time, while others had more to do than they could
+    idle_control: float = 4.0
 
 
 LIMITS = Limits()
@@ -54,6 +56,7 @@ def judge(
         *_ejected(run),
         *_affinity(run),
         *_starved(control, run, limits),
+        *_idle(control, run, limits),
         *_stalled(control, run, limits),
     )
 
@@ -121,6 +124,22 @@ def allowed_gap(
     return float(allowed + run["stall_ns"])
 
 
+def _idle(control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits) -> Iterator[Finding]:
+    if not run["healthy"]:
+        return
+    for cpu, share in sorted(run["idle"].items()):
+        usual = control["idle"].get(cpu, 0.0)
+        if share > max(limits.idle_share, limits.idle_control * usual):
+            yield Finding(
+                "behaviour.idle-cpu",
+                f"CPU {cpu} was idle {share:.0%} of the time beside tasks that wanted to run on "
+                f"any; under the default it was {usual:.0%}.",
+                hint="serve one queue from every CPU, or take from the others when one's own is "
+                "empty; wake an idle CPU when work is queued",
+            )
+            return
+
+
 def _stalled(
     control: Mapping[str, Any], run: Mapping[str, Any], limits: Limits
 ) -> Iterator[Finding]:
@@ -150,4 +169,10 @@ def table(control: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         f"{run['seconds']:.1f} s, supervisor late by {run['stall_ns'] / 1e6:.1f} ms; default: "
         f"{control['seconds']:.1f} s, {control['stall_ns'] / 1e6:.1f} ms"
     )
+    if run["idle"]:
+        shares = (
+            f"{cpu}: {share:.0%} ({control['idle'].get(cpu, 0.0):.0%})"
+            for cpu, share in sorted(run["idle"].items())
+        )
+        lines.append(f"idle beside work, by CPU (under the default): {', '.join(shares)}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@
  *
  * class: 17, strict priority
  * caught-by: behaviour
- * reason: behaviour.starved or behaviour.kthread-starved
+ * reason: behaviour.starved or behaviour.kthread-starved or behaviour.ejected
  */
 #include "corpus.h"
 

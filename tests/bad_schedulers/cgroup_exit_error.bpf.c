@@ -4,7 +4,7 @@
  *
  * class: 19, error on cgroup exit
  * caught-by: behaviour
- * reason: behaviour.ejected
+ * reason: behaviour.ejected or behaviour.not-enabled
  */
 #include "corpus.h"
 

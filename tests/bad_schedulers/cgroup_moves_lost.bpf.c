@@ -4,7 +4,7 @@
  *
  * class: 19, cgroup move
  * caught-by: behaviour
- * reason: behaviour.starved
+ * reason: behaviour.starved or behaviour.ejected
  */
 #include "corpus.h"
 

@@ -4,7 +4,7 @@
  *
  * class: 14, lost task after a delay
  * caught-by: behaviour
- * reason: behaviour.starved
+ * reason: behaviour.starved or behaviour.ejected
  */
 #include "corpus.h"
 

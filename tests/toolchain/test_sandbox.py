@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from schedcpd.errors import UnsupportedError
+from schedcpd.errors import BusyError, UnsupportedError
 from schedcpd.verify.checks.compile import LIMITS, compile_source
 from schedcpd.verify.source.sandbox import MIB, Limits, Sandbox
 from schedcpd.verify.source.toolchain import Toolchain
@@ -87,8 +87,8 @@ async def test_the_wall_clock_ends_what_sleeps_and_its_children(tools: Toolchain
     began = time.monotonic()
     code = "import os, time\nos.fork()\nos.setsid()\ntime.sleep(4321)"
     argv = ["python3", "-I", "-c", code]
-    done = await tools.sandbox.run(argv, limits=replace(SMALL, wall_s=2), read={})
-    assert done.broke == "time"
+    with pytest.raises(BusyError):  # nothing is said of the input: the machine may be busy
+        await tools.sandbox.run(argv, limits=replace(SMALL, wall_s=2), read={})
     assert time.monotonic() - began < 15
     for _ in range(50):  # the kernel takes the namespace apart
         if not _running(b"sleep(4321)"):

@@ -29,7 +29,7 @@ EVERYTHING = "SCHEDCP_CORPUS"  # =all: `make corpus`
 # One of each way to be caught by the machine; the others take a quarter of an hour more.
 BAD_BY_DEFAULT = frozenset(
     {"null_deref", "init_fails", "nested_loop", "lost_task", "strict_weight", "kthread_last"}
-    | {"all_on_first", "cgroup_exit_error", "late_loss", "inserts_again"}
+    | {"all_on_first", "cgroup_exit_error", "late_loss", "inserts_again", "free_on_first"}
 )
 GOOD_BY_DEFAULT = frozenset({"vtime", "central", "cgroup_flat"})
 

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pytest
 
 from schedbench import arms, profiles, scxload, workload
 from schedbench.arms.base import Arm, ArmScript, Told
@@ -27,8 +25,8 @@ from schedbench.records import ArmRecord, Boot, RunFolder, RunRecord
 from schedbench.run.session import Session
 from schedbench.run.wall import WallRunner, prepare_wall
 from schedcpd.microvm.cache import stderr_progress
+from tests import corpus
 
-TOP = Path(__file__).parents[2]
 PROFILE = profiles.profile("cpus4")
 SAY = stderr_progress()
 GOOD = replace(
@@ -109,22 +107,6 @@ async def take_all(
     return {(sample.key.workload, sample.key.arm): sample for sample in samples}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the compiled bad schedulers."""
-    out = tmp_path_factory.mktemp("corpus")
-    header = subprocess.run(
-        [TOP / "tools/kernel", "--vmlinux-h"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    make = ["make", "--silent", "-C", "tests/bad_schedulers", "VMLINUX_H=/mnt/vmlinux.h"]
-    binds = ["--no-net", "--ro", f"{header}:/mnt/vmlinux.h", "--out", str(out)]
-    wanted = ["/out/lost_task.bpf.o", "/out/nested_loop.bpf.o"]
-    subprocess.run(
-        [TOP / "tools/builder", "run", *binds, "--", *make, "OUT=/out", *wanted], check=True
-    )
-    return out
-
-
 async def test_workloads_that_fail_hang_or_kill_the_machine(tmp_path: Path) -> None:
     attacks = [
         bad("early", "exit 0\n", check='test -s "$SCHEDBENCH_OUTPUT"\n'),
@@ -160,9 +142,12 @@ async def test_workloads_that_fail_hang_or_kill_the_machine(tmp_path: Path) -> N
     assert len(found["good"].repeats) == 2
 
 
-async def test_schedulers_that_starve_freeze_or_are_not_there(corpus: Path, tmp_path: Path) -> None:
-    loader = await scxload.program(SAY)
-    lost, nested = corpus / "lost_task.bpf.o", corpus / "nested_loop.bpf.o"
+async def test_schedulers_that_starve_freeze_or_are_not_there(tmp_path: Path) -> None:
+    loader, tools = await scxload.program(SAY), await asyncio.to_thread(corpus.tools)
+    lost, nested = (tmp_path / f"{name}.bpf.o" for name in ("lost_task", "nested_loop"))
+    for path in (lost, nested):
+        sample = corpus.Sample.of(corpus.BAD / path.name.replace(".o", ".c"))
+        path.write_bytes((await corpus.compiled(sample, tools)).data)
     chosen: dict[str, Arm] = {
         "starves": BadArm("starves", loader, lost, "lost_task"),
         "freezes": BadArm("freezes", loader, nested, "nested_loop"),
@@ -178,7 +163,7 @@ async def test_schedulers_that_starve_freeze_or_are_not_there(corpus: Path, tmp_
         run="for i in 1 2 3 4 5 6 7 8 9; do part batch spin 1 500 & done; wait\n" + GOOD.run,
     )
     runner = await prepare_wall(PROFILE, SizeClass.SMOKE, Boot.RESUME, [crowd], SAY)
-    samples = await take_all(tmp_path, [crowd], chosen, runner)
+    samples = await take_all(tmp_path / "run", [crowd], chosen, runner)
     found = {arm: sample for (_, arm), sample in samples.items()}
     assert found["starves"].state in (SampleState.HANG, SampleState.MARKED), found["starves"]
     assert "lost_task" in found["starves"].reason

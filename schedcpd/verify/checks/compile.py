@@ -13,7 +13,7 @@ from schedcpd.verify.source.reader import SOURCE
 from schedcpd.verify.source.sandbox import MIB, Limits, SandboxRun
 from schedcpd.verify.source.toolchain import Toolchain
 
-LIMITS = Limits(cpu_s=15, wall_s=60, memory=2048 * MIB, file=16 * MIB, output=256 << 10)
+LIMITS = Limits(cpu_s=15, wall_s=120, memory=2048 * MIB, file=16 * MIB, output=256 << 10)
 _EVIDENCE = 4000
 _SIGNALLED = 128
 

@@ -43,6 +43,7 @@ class LoadCheck:
             finding = Finding(
                 "load.too-slow",
                 f"The kernel's verifier was not done after {limit:.0f} s ({probe.trouble}).",
+                f"while loading it with the tunables {probe.all('loading')[-1]['name']}",
                 hint="bound loops tightly, or use bpf_for and bpf_loop",
             )
             return Report("", (finding,))

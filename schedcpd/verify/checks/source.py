@@ -78,5 +78,5 @@ def judge_program(program: Program) -> Report:
     return Report(
         f"{len(program.live)} functions hold to {len(RULES)} rules.",
         findings[:MAX_FINDINGS],
-        f"ops: {ops}",
+        "" if findings else f"ops: {ops}",
     )

@@ -7,9 +7,9 @@ Prints one JSON object a line, each with `event`, and `done` last:
     load        for each variant: loading {name}; then
                 loaded {name, seconds, programs: [{name, instructions, states, log}]}
                 or rejected {name, message, log}
-    behaviour   control {…measure}; for each run: attaching {name}, then
+    behaviour   control {idle, …measure}; for each run: attaching {name}, then
                 not-enabled {name, message, exit} or
-                measured {name, tunables, attach_seconds, exit, …measure}
+                measured {name, tunables, attach_seconds, idle, exit, …measure}
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.verify.probe.loader import RejectedError, attached, load_only
-from schedcpd.verify.probe.measure import above_everyone, measure
+from schedcpd.verify.probe.measure import above_everyone, conserve, measure
 
 
 def say(event: str, **values: Any) -> None:
@@ -51,13 +51,14 @@ def load(spec: dict[str, Any]) -> None:
 def behaviour(spec: dict[str, Any]) -> None:
     data = Path(spec["object"]).read_bytes()
     above_everyone()
-    say("control", **measure(spec["control_seconds"], lambda: True))
-    for run in spec["runs"]:
+    say("control", idle=conserve(), **measure(spec["control_seconds"], lambda: True))
+    for number, run in enumerate(spec["runs"]):
         say("attaching", name=run["name"])
         began = time.monotonic()
         try:
             with attached(data, spec["ops"], run["tunables"]) as scheduler:
                 seconds = time.monotonic() - began
+                idle = {} if number else conserve()
                 result = measure(run["seconds"], scheduler.healthy, scheduler.detach)
         except RejectedError as error:
             say("not-enabled", name=run["name"], message=error.message, exit=error.log)
@@ -67,6 +68,7 @@ def behaviour(spec: dict[str, Any]) -> None:
             name=run["name"],
             tunables=run["tunables"],
             attach_seconds=seconds,
+            idle=idle,
             exit=scheduler.exit_text(),
             **result,
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from schedcpd.verify.probe import workers
@@ -35,7 +36,7 @@ def measure(
     """
     load = workers.mixture(sorted(os.sched_getaffinity(0)))
     slots = Slots(len(load))
-    workers.CGROUP.mkdir(exist_ok=True)
+    workers.make_cgroup()
     pids = workers.start(load, slots)
     began = time.monotonic_ns()
     until, patience = began + int(seconds * 1e9), began + int(PATIENCE_S * 1e9)
@@ -58,3 +59,35 @@ def measure(
         ended()
         workers.stop(pids)
     return {"seconds": (end - began) / 1e9, "stall_ns": stall, "healthy": ok, "workers": served}
+
+
+def conserve(seconds: float = 2.0) -> dict[str, float]:
+    """The share of time that each CPU was idle beside work for all that may run on any.
+
+    From /proc/stat (Documentation/filesystems/proc.rst, 1.8); by CPU number as text, for JSON.
+    """
+    load = workers.free_to_move(sorted(os.sched_getaffinity(0)))
+    pids = workers.start(load, Slots(len(load)))
+    try:
+        time.sleep(0.5)
+        before = _cpu_times()
+        time.sleep(seconds)
+        after = _cpu_times()
+    finally:
+        workers.stop_soon(pids, 3.0)
+    shares = {}
+    for cpu, (idle, total) in after.items():
+        was_idle, was_total = before.get(cpu, (idle, total))
+        shares[cpu] = (idle - was_idle) / max(1, total - was_total)
+    return shares
+
+
+def _cpu_times() -> dict[str, tuple[int, int]]:
+    """Idle (with waiting for disks) and all ticks of each CPU."""
+    found = {}
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            numbers = [int(each) for each in ticks[:8]]
+            found[name.removeprefix("cpu")] = (numbers[3] + numbers[4], sum(numbers))
+    return found

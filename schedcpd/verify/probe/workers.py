@@ -170,6 +170,30 @@ def mixture(cpus: Sequence[int]) -> tuple[Worker, ...]:
     )
 
 
+def make_cgroup() -> None:
+    """The cgroup of the load, with the cpu controller for those below it.
+
+    Without the controller the kernel never tells a scheduler that a cgroup came or went.
+    """
+    CGROUP.mkdir(exist_ok=True)
+    for folder in (CGROUP.parent, CGROUP):
+        (folder / "cgroup.subtree_control").write_text("+cpu")
+
+
+def restless(slot: Slot) -> None:
+    """Computes nearly all the time, and may move at every turn: it sleeps between two."""
+    while True:
+        for _ in range(20):
+            _work()
+        slot.step()
+        time.sleep(0.001)
+
+
+def free_to_move(cpus: Sequence[int]) -> tuple[Worker, ...]:
+    """Work for all these CPUs that may run on any of them, two for each."""
+    return tuple(Worker(f"restless{n}", "restless", restless) for n in range(2 * len(cpus)))
+
+
 def start(workers: Sequence[Worker], slots: Slots) -> list[int]:
     """Forks every worker; returns their pids. They die with this process."""
     pids = []
@@ -179,6 +203,17 @@ def start(workers: Sequence[Worker], slots: Slots) -> list[int]:
             _become(worker, slots.slot(number))
         pids.append(pid)
     return pids
+
+
+def stop_soon(pids: Sequence[int], seconds: float) -> None:
+    """Kills them, and reaps those that die in time: a task that a scheduler lost cannot."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    left, until = set(pids), time.monotonic() + seconds
+    while left and time.monotonic() < until:
+        left = {pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0}
+        time.sleep(0.01)
 
 
 def stop(pids: Sequence[int]) -> None:

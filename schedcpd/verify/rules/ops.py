@@ -43,6 +43,13 @@ def check_ops(program: Program) -> Iterator[Finding]:
 
 def _members(program: Program, ops: Variable) -> Iterator[Finding]:
     known = program.facts.ops_members
+    if any(name.startswith("#") for name in ops.members):
+        yield Finding(
+            "source.ops-member",
+            "Its ops are given by position, which differs from kernel to kernel.",
+            hint="name each: .enqueue = …",
+        )
+        return
     for name in ops.members:
         if known and name not in known:
             yield Finding(

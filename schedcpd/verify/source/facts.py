@@ -93,7 +93,7 @@ class Facts:
 
 
 def read_facts(text: str) -> Facts:
-    """The facts in what `extract.py` printed."""
+    """The facts in what `extract` printed."""
     try:
         raw = json.loads(text)
         functions = [

@@ -14,8 +14,9 @@ from schedcpd.verify.source.sandbox import MIB, Limits, SandboxRun
 from schedcpd.verify.source.toolchain import Toolchain
 
 SOURCE = "/source"
-LIMITS = Limits(cpu_s=10, wall_s=40, memory=2048 * MIB, file=24 * MIB, output=16 * MIB)
-_EXTRACT = Path(__file__).with_name("extract.py")
+LIMITS = Limits(cpu_s=10, wall_s=120, memory=2048 * MIB, file=24 * MIB, output=16 * MIB)
+_EXTRACT = Path(__file__).with_name("extract")
+_RUN = "import sys; sys.path.insert(0, '/code'); import extract.__main__ as run; run.main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ async def read_source(data: bytes, name: str, toolchain: Toolchain) -> Reading:
             return Reading(None, (), (problem,))
         with (out / "source.i").open(encoding="utf-8", errors="replace") as file:
             directives = tuple(line.rstrip() for line in file if line.startswith("#"))
-        argv = ["python3", "-I", "-B", "/extract.py", "/out/source.i"]
-        given = {"/extract.py": _EXTRACT}
+        argv = ["python3", "-I", "-B", "-c", _RUN, "/out/source.i"]
+        given = {"/code/extract": _EXTRACT}
         done = await toolchain.sandbox.run(argv, limits=LIMITS, read=given, out=out)
     if done.error_text.startswith("too large") or done.broke:
         return Reading(None, directives, (_bomb(done, "reading its syntax tree"),))

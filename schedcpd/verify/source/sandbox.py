@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedcpd.errors import UnsupportedError
+from schedcpd.errors import BusyError, UnsupportedError
 from schedcpd.host import process
 
 MIB = 1 << 20
@@ -27,7 +27,7 @@ class Limits:
     """What one program may use. Seconds and bytes."""
 
     cpu_s: int = 30
-    wall_s: float = 60.0
+    wall_s: float = 120.0
     memory: int = 2048 * MIB  # address space; clang needs 300 MiB for vmlinux.h
     file: int = 32 * MIB  # each file it writes
     output: int = 1 * MIB  # kept of what it prints
@@ -64,7 +64,8 @@ class Sandbox:
     ) -> SandboxRun:
         """`read`: files and directories at paths in the sandbox; `out`, writable, is at /out.
 
-        UnsupportedError: no sandbox can be made here, which says nothing of the input.
+        UnsupportedError: no sandbox can be made here; BusyError: the wall clock ended it. Neither
+        says anything of the input.
         """
         if shutil.which("bwrap") is None or shutil.which("prlimit") is None:
             raise UnsupportedError("there is no bwrap here", hint="apt-get install bubblewrap")
@@ -75,6 +76,11 @@ class Sandbox:
             raise UnsupportedError(
                 f"the sandbox cannot be made: {said.strip()[:300]}",
                 hint="run as root, or allow unprivileged user namespaces",
+            )
+        if done.timed_out:
+            raise BusyError(
+                f"{argv[0]} was not done after {limits.wall_s:.0f} s, with CPU time left",
+                hint="try again when the machine is less busy",
             )
         return SandboxRun(done.exit_code, done.text, said, _broke(done, said), done.seconds)
 
@@ -108,7 +114,7 @@ class Sandbox:
 
 def _broke(done: process.ProcessResult, said: str) -> str:
     ended = done.exit_code - _SIGNALLED
-    if done.timed_out or ended in (signal.SIGXCPU, signal.SIGKILL):
+    if ended in (signal.SIGXCPU, signal.SIGKILL) and not done.timed_out:
         return "time"
     if done.truncated or ended == signal.SIGXFSZ or "File too large" in said:
         return "output"

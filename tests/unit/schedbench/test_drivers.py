@@ -95,6 +95,11 @@ def test_wakebench_serves_requests(run: Run) -> None:
     assert 0 < data["fairness"] <= 1
 
 
+def test_wakebench_ends_with_many_messengers(run: Run) -> None:
+    for seed in range(40):  # a messenger that ends must not silence another one's workers
+        assert run("wakebench", 8, 2, 50, 20, 100, seed).returncode == 0
+
+
 def test_periodic_counts_all_jobs_and_their_lateness(run: Run) -> None:
     data = json.loads(run("periodic", 2, 20000, 500, 400, 3).stdout)
     assert 36 <= data["jobs"] <= 40

@@ -31,6 +31,7 @@ def measured(**changed: Any) -> dict[str, Any]:
         "exit": "",
         "seconds": 10.0,
         "stall_ns": 0,
+        "idle": {"0": 0.01, "1": 0.02},
         "healthy": True,
         "workers": {
             name: {
@@ -94,6 +95,21 @@ def test_the_machines_own_lateness_is_allowed_for() -> None:
 def test_a_machine_that_stands_still_only_under_it_is_held_against_it() -> None:
     assert reasons(measured(stall_ns=3 * S)) == ["behaviour.stalled"]
     assert reasons(measured(stall_ns=3 * S), measured(event="control", stall_ns=S)) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "usual", "expected"),
+    [
+        (0.49, 0.0, []),
+        (0.51, 0.0, ["behaviour.idle-cpu"]),
+        (0.97, 0.2, ["behaviour.idle-cpu"]),
+        (0.75, 0.2, []),
+    ],
+)
+def test_an_idle_cpu_beside_work_is_found(share: float, usual: float, expected: list[str]) -> None:
+    control = measured(event="control", idle={"0": 0.0, "1": usual})
+    assert reasons(measured(idle={"0": 0.0, "1": share}), control) == expected
+    assert reasons(measured(idle={}), control) == []
 
 
 def test_an_ejected_run_is_judged_by_that_alone() -> None:

@@ -1,32 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes clang's syntax tree of a preprocessed scheduler as JSON; runs inside the sandbox.
-
-`python3 extract.py FILE.i` with Debian's python3-clang; imports nothing of schedcp. It judges
-nothing: `facts.py` reads what it prints, and the rules are elsewhere. Expressions and statements
-are one kind of node; `facts.Node` says what the keys mean. Macros are gone and nothing hides in
-one, since the input is preprocessed.
-"""
+"""clang's cursors as nodes; `facts.Node` says what the keys mean."""
 
 from __future__ import annotations
 
-import ctypes
-import json
-import sys
 from typing import Any
 
-from clang.cindex import (
-    Config,
-    Cursor,
-    CursorKind,
-    Index,
-    SourceLocation,
-    StorageClass,
-    TypeKind,
-    _CXString,
-)
+from clang.cindex import Cursor, CursorKind, TypeKind
+
+from . import libclang
+from .libclang import BINARY_NAMES, UNARY_NAMES, evaluate, is_weak, presumed
 
 MAX_NODES = 400_000
-ARGUMENTS = ["-target", "bpf", "-std=gnu11", "-fms-extensions", "-w", "-x", "cpp-output"]
 LOOPS = {CursorKind.FOR_STMT, CursorKind.WHILE_STMT, CursorKind.DO_STMT}
 # Nodes that stand for what is in them.
 TRANSPARENT = {
@@ -51,73 +35,6 @@ PLAIN = {
 }
 BINARY = {CursorKind.BINARY_OPERATOR, CursorKind.COMPOUND_ASSIGNMENT_OPERATOR}
 SIZED = {CursorKind.CXX_UNARY_EXPR}  # sizeof and its like
-ERROR = 3  # CXDiagnostic_Error
-
-lib: Any = None
-
-
-def load() -> None:
-    """The functions of libclang (17 and later) that its Python bindings do not have."""
-    global lib
-    lib = Config().lib
-    for name, result, argument in (
-        ("clang_Cursor_Evaluate", ctypes.c_void_p, Cursor),
-        ("clang_EvalResult_getKind", ctypes.c_int, ctypes.c_void_p),
-        ("clang_EvalResult_isUnsignedInt", ctypes.c_uint, ctypes.c_void_p),
-        ("clang_EvalResult_getAsUnsigned", ctypes.c_ulonglong, ctypes.c_void_p),
-        ("clang_EvalResult_getAsLongLong", ctypes.c_longlong, ctypes.c_void_p),
-        ("clang_EvalResult_dispose", None, ctypes.c_void_p),
-        ("clang_getCursorBinaryOperatorKind", ctypes.c_int, Cursor),
-        ("clang_getCursorUnaryOperatorKind", ctypes.c_int, Cursor),
-    ):
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, [argument]
-    numbers = ctypes.POINTER(ctypes.c_uint)
-    lib.clang_getPresumedLocation.restype = None
-    lib.clang_getPresumedLocation.argtypes = [
-        SourceLocation,
-        ctypes.POINTER(_CXString),
-        numbers,
-        numbers,
-    ]
-
-
-# enum CXBinaryOperatorKind and CXUnaryOperatorKind of clang-c/Index.h
-BINARY_SIGNS = (
-    ".* ->* * / % + - << >> <=> < > <= >= == != & ^ | && || = *= /= %= += -= <<= >>= &= ^= |= ,"
-)
-UNARY_SIGNS = "++ -- ++ -- & * + - ~ ! real imag extension co_await"
-BINARY_NAMES = dict(enumerate(BINARY_SIGNS.split(), 1))
-UNARY_NAMES = dict(enumerate(UNARY_SIGNS.split(), 1))
-
-
-def evaluate(cursor: Cursor) -> int | None:
-    """The value of a constant integer expression."""
-    result = lib.clang_Cursor_Evaluate(cursor)
-    if not result:
-        return None
-    try:
-        if lib.clang_EvalResult_getKind(result) != 1:  # CXEval_Int
-            return None
-        if lib.clang_EvalResult_isUnsignedInt(result):
-            return int(lib.clang_EvalResult_getAsUnsigned(result))
-        return int(lib.clang_EvalResult_getAsLongLong(result))
-    finally:
-        lib.clang_EvalResult_dispose(result)
-
-
-def presumed(cursor: Cursor) -> tuple[str, int]:
-    """File and line as the preprocessor's line markers have them."""
-    return presumed_at(cursor.location)
-
-
-def presumed_at(location: Any) -> tuple[str, int]:
-    file, line, column = _CXString(), ctypes.c_uint(), ctypes.c_uint()
-    lib.clang_getPresumedLocation(
-        location, ctypes.byref(file), ctypes.byref(line), ctypes.byref(column)
-    )
-    name = lib.clang_getCString(file) or b""
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name, line.value
 
 
 class Tree:
@@ -152,12 +69,12 @@ class Tree:
             of = field.semantic_parent.spelling if field and field.semantic_parent else ""
             return {"k": "member", "n": cursor.spelling, "of": of, "a": self.children(cursor)}
         if kind in BINARY:
-            sign = BINARY_NAMES.get(lib.clang_getCursorBinaryOperatorKind(cursor), "?")
+            sign = BINARY_NAMES.get(libclang.lib.clang_getCursorBinaryOperatorKind(cursor), "?")
             return self.folded(
                 cursor, {"k": "bin", "o": sign, "l": self.place(cursor), "a": self.children(cursor)}
             )
         if kind == CursorKind.UNARY_OPERATOR:
-            sign = UNARY_NAMES.get(lib.clang_getCursorUnaryOperatorKind(cursor), "?")
+            sign = UNARY_NAMES.get(libclang.lib.clang_getCursorUnaryOperatorKind(cursor), "?")
             return self.folded(cursor, {"k": "un", "o": sign, "a": self.children(cursor)})
         if kind == CursorKind.INTEGER_LITERAL or kind in SIZED:
             return {"k": "int", "v": evaluate(cursor)}
@@ -227,7 +144,7 @@ class Tree:
                 TypeKind.ULONGLONG,
             )
             value = (
-                lib.clang_getEnumConstantDeclUnsignedValue(target)
+                libclang.lib.clang_getEnumConstantDeclUnsignedValue(target)
                 if unsigned
                 else target.enum_value
             )
@@ -272,116 +189,3 @@ class Tree:
                 if each.kind == CursorKind.INTEGER_LITERAL:
                     return evaluate(each)
         return None
-
-
-def section_of(cursor: Cursor) -> str:
-    """The text of __attribute__((section(...))), "" without one."""
-    for child in cursor.get_children():
-        if child.kind.is_attribute():
-            words = [token.spelling for token in child.get_tokens()]
-            if words and words[0].strip("_") == "section":
-                return "".join(json.loads(word) for word in words if word.startswith('"'))
-    return ""
-
-
-def is_weak(function: Cursor) -> bool:
-    """Whether the loader may go on without it."""
-    return any(
-        token.spelling.strip("_") == "weak"
-        for child in function.get_children()
-        if child.kind.is_attribute()
-        for token in child.get_tokens()
-    )
-
-
-def designated(tree: Tree, variable: Cursor) -> dict[str, Any]:
-    """The members that a struct's initialiser names, with their values."""
-    found: dict[str, Any] = {}
-    for child in variable.get_children():
-        if child.kind != CursorKind.INIT_LIST_EXPR:
-            continue
-        for entry in child.get_children():
-            parts = list(entry.get_children())
-            if len(parts) == 2 and parts[0].kind == CursorKind.MEMBER_REF:
-                found[parts[0].spelling] = tree.node(parts[1]) or {"k": "other"}
-            else:
-                found[f"#{len(found)}"] = tree.node(entry) or {"k": "other"}
-    return found
-
-
-def function(tree: Tree, cursor: Cursor, body: Cursor) -> dict[str, Any]:
-    return {
-        "name": cursor.spelling,
-        "file": presumed(cursor)[0],
-        "line": presumed(cursor)[1],
-        "static": cursor.storage_class == StorageClass.STATIC,
-        "section": section_of(cursor),
-        "params": [each.spelling for each in cursor.get_arguments()],
-        "body": tree.node(body),
-    }
-
-
-def variable(tree: Tree, cursor: Cursor) -> dict[str, Any]:
-    text = next((c for c in cursor.get_children() if c.kind == CursorKind.STRING_LITERAL), None)
-    return {
-        "name": cursor.spelling,
-        "file": presumed(cursor)[0],
-        "line": presumed(cursor)[1],
-        "section": section_of(cursor),
-        "type": cursor.type.get_canonical().spelling[:200],
-        "text": json.loads(text.spelling) if text is not None and text.spelling else "",
-        "members": designated(tree, cursor),
-    }
-
-
-def read(path: str) -> dict[str, Any]:
-    unit = Index.create().parse(path, args=ARGUMENTS)
-    errors = [
-        {"line": presumed_at(d.location)[1], "text": d.spelling[:500]}
-        for d in unit.diagnostics
-        if d.severity >= ERROR
-    ]
-    tree = Tree()
-    functions, variables, asm = [], [], []
-    enums: dict[str, int] = {}
-    members: list[str] = []
-    for cursor in unit.cursor.get_children() if not errors else ():
-        if cursor.kind == CursorKind.FUNCTION_DECL and cursor.is_definition():
-            body = next(
-                (c for c in cursor.get_children() if c.kind == CursorKind.COMPOUND_STMT), None
-            )
-            if body is not None:
-                functions.append(function(tree, cursor, body))
-        elif cursor.kind == CursorKind.VAR_DECL and any(
-            c.kind.is_attribute() for c in cursor.get_children()
-        ):
-            if section_of(cursor):
-                variables.append(variable(tree, cursor))
-        elif cursor.kind == CursorKind.ENUM_DECL and cursor.spelling == "scx_ops_flags":
-            enums = {c.spelling: c.enum_value & (1 << 64) - 1 for c in cursor.get_children()}
-        elif cursor.kind == CursorKind.STRUCT_DECL and cursor.spelling == "sched_ext_ops":
-            members = [c.spelling for c in cursor.get_children() if c.spelling] or members
-        elif cursor.kind == CursorKind.UNEXPOSED_DECL:
-            words = [token.spelling for token in cursor.get_tokens()]
-            if words and words[0].strip("_") == "asm":
-                asm.append({"line": presumed(cursor)[1], "text": "".join(words)[:200]})
-    return {
-        "errors": errors[:20],
-        "functions": functions,
-        "variables": variables,
-        "pointers": tree.pointers,
-        "kernel": tree.kernel,
-        "ops_flags": enums,
-        "ops_members": members,
-        "file_asm": asm,
-    }
-
-
-def main() -> None:
-    load()
-    sys.setrecursionlimit(5000)
-    json.dump(read(sys.argv[1]), sys.stdout, separators=(",", ":"))
-
-
-if __name__ == "__main__":
-    main()
