@@ -17,13 +17,14 @@
 #include "schedcp_vtime.bpf.h"
 #include "schedcp_weights.bpf.h"
 
-#define ACCOUNT_SHARE_NS 1000000       /* a share is worked out anew after as long */
+#define ACCOUNT_SHARE_NS 1000000       /* a share is looked at again after as long */
+#define ACCOUNT_STALE_NS 100000000     /* after as long, what was seen before counts no more */
 #define ACCOUNT_DEBT_NS	 1000000000ULL /* the longest that a task is made to wait for its debt */
 
 struct account {
 	struct intent_cache intent;
 	u64 vtime; /* where it stands */
-	u64 share; /* of the machine, as of share_at */
+	u64 share; /* of the machine, the average of what was seen until share_at */
 	u64 share_at;
 	u64 charged;	/* of its run time, as the kernel counts it */
 	u64 wait_since; /* wants a CPU since then, 0: has one */
@@ -56,6 +57,20 @@ static inline bool account_wake(struct task_struct *p, struct account *account, 
 }
 
 /*
+ * Looks at the share it is due now. Averaged: where many wake for an instant only, one look sees any
+ * number of them, and a long run would be charged by that.
+ */
+static inline void account_look(struct task_struct *p, struct account *account, u64 now)
+{
+	u64 share = weights_share(account->group, p->scx.weight);
+
+	if (now - account->share_at < ACCOUNT_STALE_NS)
+		share = average(account->share, share);
+	account->share = share;
+	account->share_at = now;
+}
+
+/*
  * From ops.dispatch() and ops.stopping(): charges what a task ran since it was charged last, to the
  * statistics and to its virtual time, to the latter `favour` times less. Returns the nanoseconds.
  *
@@ -74,10 +89,8 @@ static inline u64 account_charge(struct task_struct *p, struct account *account,
 		stats_run(account_class(account), account->intent.owner,
 			  vtime_before(since, began) ? began - since : 0);
 	}
-	if (ran > ACCOUNT_SHARE_NS || now - account->share_at > ACCOUNT_SHARE_NS) {
-		account->share = weights_share(account->group, p->scx.weight);
-		account->share_at = now;
-	}
+	if (now - account->share_at > ACCOUNT_SHARE_NS)
+		account_look(p, account, now);
 	account->vtime += vtime_charge(ran, account->share) / (favour ?: 1);
 	stats_stop(account_class(account), account->intent.owner, ran, preempted);
 	return ran;
@@ -108,10 +121,15 @@ static inline u64 account_burst(struct account *account, u64 most)
 	return burst < most ? burst : most;
 }
 
-/* When it is due: where it stands, and what it is going to run. */
-static inline u64 account_deadline(struct account *account, u64 most)
+/*
+ * When it is due: where it stands, and what it is going to run. Who owns little and runs long is due
+ * far away; never further than the longest debt, from where on it is first come, first served.
+ */
+static inline u64 account_deadline(struct account *account, u64 vtime_now, u64 most)
 {
-	return account->vtime + vtime_charge(account_burst(account, most), account->share);
+	u64 due = account->vtime + vtime_charge(account_burst(account, most), account->share);
+
+	return vtime_min(due, vtime_now + ACCOUNT_DEBT_NS * nr_cpus);
 }
 
 /* Counts with another weight from now on; 0: it does not want a CPU. */

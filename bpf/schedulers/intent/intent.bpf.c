@@ -171,7 +171,9 @@ static u64 virtual_us(struct task_ctx *tctx, u32 us)
 
 static u64 deadline(struct task_ctx *tctx)
 {
-	return account_deadline(&tctx->account, slice_ns(task_class(tctx)));
+	u32 class = task_class(tctx);
+
+	return account_deadline(&tctx->account, vtime_now(class), slice_ns(class));
 }
 
 /* Kernel threads serve everybody: without a word about them they are interactive. */
@@ -485,6 +487,7 @@ void SC_OP(intent_tick, struct task_struct *p)
 
 	if (!tctx || !cctx)
 		return;
+	account_look(p, &tctx->account, sc_now());
 	if (tctx->account.intent.generation != intents_now()) {
 		charge(cctx, tctx, account_charge(p, &tctx->account, sc_now(), 1, false));
 		if (refresh_class(p, tctx)) {

@@ -80,7 +80,7 @@ static void now_runs(struct task_ctx *tctx, s32 cpu)
 	struct running *on = running_on(cpu);
 
 	if (on)
-		running_set(on, 0, account_deadline(&tctx->account, slice_ns()),
+		running_set(on, 0, account_deadline(&tctx->account, line.now, slice_ns()),
 			    account_burst(&tctx->account, slice_ns()) < brief_us * 1000ULL);
 }
 
@@ -124,7 +124,7 @@ void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	due = account_deadline(&tctx->account, slice_ns());
+	due = account_deadline(&tctx->account, line.now, slice_ns());
 	queues_put(p, QUEUE, slice_ns(), due, enq_flags);
 	if (!queues_wake(p) && preempt && !tctx->synced && enq_flags & SC_ENQ_WAKEUP)
 		preempt_for(p, 0, due + virtual_us(tctx, preempt_margin_us));
@@ -141,7 +141,7 @@ void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	if (tctx) {
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
-		due = account_deadline(&tctx->account, slice_ns());
+		due = account_deadline(&tctx->account, line.now, slice_ns());
 		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, due)) {
 			now_runs(tctx, cpu);
 			sc_set_slice(prev, slice_ns());
