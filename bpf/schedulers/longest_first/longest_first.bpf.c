@@ -133,6 +133,9 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 		account->vtime = stood;
 	else
 		account->vtime = stood + (account->vtime - stood) * FAVOUR_ONE / tctx->favour;
+	/* Where all others are favoured the line is as much slower, and one turn's debt is paid for long. */
+	account->vtime = vtime_min(account->vtime,
+				   line.now + ACCOUNT_DEBT_NS * nr_cpus / (favour_max ?: 1));
 }
 
 /* A task wants a CPU: it is counted; what it ran ahead is charged, what it saved is bounded. */
