@@ -84,15 +84,12 @@ static inline u64 account_charge(struct task_struct *p, struct account *account,
 
 	account->charged = total;
 	account->awake_ns += ran;
-	if (since) {
-		account->wait_since = 0;
-		stats_run(account_class(account), account->intent.owner,
-			  vtime_before(since, began) ? began - since : 0);
-	}
+	account->wait_since = 0;
 	if (now - account->share_at > ACCOUNT_SHARE_NS)
 		account_look(p, account, now);
 	account->vtime += vtime_charge(ran, account->share) / (favour ?: 1);
-	stats_stop(account_class(account), account->intent.owner, ran, preempted);
+	stats_ran(account_class(account), account->intent.owner, since,
+		  vtime_before(since, began) ? began - since : 0, ran, preempted);
 	return ran;
 }
 
@@ -139,13 +136,16 @@ static inline void account_recount(struct account *account, u32 weight)
 	account->counted = weight;
 }
 
-/* From ops.stopping(): the last charge of a run; the task waits from here on, or sleeps. */
-static inline u64 account_stop(struct task_struct *p, struct account *account, u64 favour,
-			       bool runnable)
+/*
+ * From ops.stopping(): the last charge of a run; the task waits from here on, or sleeps. `kicked`: somebody
+ * asked its CPU to give way.
+ */
+static inline u64 account_stop(struct task_struct *p, struct account *account, u64 now, u64 favour,
+			       bool runnable, bool kicked)
 {
-	u64 now = sc_now(), ran;
+	u64 ran;
 
-	ran = account_charge(p, account, now, favour, runnable && p->scx.slice);
+	ran = account_charge(p, account, now, favour, runnable && (kicked || p->scx.slice));
 	account->wait_since = now;
 	if (!runnable) {
 		account->burst_ns = average(account->burst_ns, account->awake_ns);

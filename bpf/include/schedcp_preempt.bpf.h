@@ -24,6 +24,7 @@ struct running {
 	u64 kicked_at; /* when a wake-up asked this CPU to preempt, 0: it did not */
 	u32 class;     /* of the task that runs here, CLASS_NONE: none of ours */
 	bool protected;
+	bool hands_over; /* usually sleeps again at once */
 };
 
 static u32 preempt_turn;

@@ -81,6 +81,8 @@ enum {
 	KIND_PLACES = 8, /* of arrays by kind; a power of two for SC_INDEX */
 
 	MAX_DEBT_TURNS = 64,
+	YIELD_NS = 100000,
+	HAND_OVER_NS = 100000,
 	MAX_SWEEP = 2048, /* tasks of one queue looked at in one sweep */
 };
 
@@ -95,7 +97,6 @@ SC_TASK_STORAGE();
 struct cpu_ctx {
 	struct running running; /* protected: in its turn, or brief */
 	s64 owed[KIND_PLACES];	/* nanoseconds that a waiting class is due here */
-	u64 quiet_at;		/* value of `nr_queued` when nothing waited */
 	u32 floor_turn;		/* class that was just given a turn, CLASS_NONE: none */
 	bool in_turn;		/* what runs here is in its turn */
 } __attribute__((aligned(64)));
@@ -219,7 +220,7 @@ static s64 debited(s64 owed, u64 ns, bool in_turn)
 }
 
 /* A task ran for `ran`: the floors of the classes that wait for this CPU. */
-static __noinline int settle_floors(struct cpu_ctx *cctx, u32 mine, u64 ran)
+static __noinline int settle_floors(struct cpu_ctx *cctx, u32 waiting, u32 mine, u64 ran)
 {
 	s64 *own;
 	u32 kind;
@@ -228,27 +229,25 @@ static __noinline int settle_floors(struct cpu_ctx *cctx, u32 mine, u64 ran)
 		return 0;
 	own = &cctx->owed[SC_INDEX(mine, KIND_PLACES)];
 	*own = debited(*own, ran, cctx->in_turn);
-	if (cctx->quiet_at == nr_queued)
-		return 0;
 	for (kind = INTENT_INTERACTIVE; kind < NR_KINDS; kind++) {
 		s64 *owed = &cctx->owed[SC_INDEX(kind, KIND_PLACES)];
 
-		if (kind != mine && queues_waiting(kind))
+		if (kind != mine && waiting & 1U << kind)
 			*owed = credited(*owed, ran * floor_pct(kind) / 100);
 	}
 	return 0;
 }
 
 /* The rest of a charge: the time line of the class, and the floors of the others. */
-static void charge(struct cpu_ctx *cctx, struct task_ctx *tctx, u64 ran)
+static void charge(struct cpu_ctx *cctx, u32 waiting, struct task_ctx *tctx, u64 now, u64 ran)
 {
 	u32 mine = tctx->overdue ? OVERDUE : task_class(tctx);
 
 	if (!tctx->overdue)
 		vtime_move(&lines[SC_INDEX(mine, KIND_PLACES)],
-			   tctx->account.vtime - vtime_charge(ran, tctx->account.share), sc_now(),
+			   tctx->account.vtime - vtime_charge(ran, tctx->account.share), now,
 			   nr_cpus);
-	settle_floors(cctx, mine, ran);
+	settle_floors(cctx, waiting, mine, ran);
 }
 
 /* A task wants a CPU: it is counted, and neither rich from sleeping nor in debt for ever. */
@@ -270,9 +269,11 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 static void now_runs(struct cpu_ctx *cctx, struct task_ctx *tctx)
 {
 	u32 class = task_class(tctx);
-	bool brief = account_burst(&tctx->account, slice_ns(class)) < brief_us * 1000ULL;
+	u64 burst = account_burst(&tctx->account, slice_ns(class));
 
-	running_set(&cctx->running, class, deadline(tctx), cctx->in_turn || brief);
+	running_set(&cctx->running, class, deadline(tctx),
+		    cctx->in_turn || burst < brief_us * 1000ULL);
+	cctx->running.hands_over = burst < HAND_OVER_NS;
 }
 
 /* ------------------------------------------------------------------ the sweep */
@@ -295,12 +296,9 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 				continue;
 			since = tctx->account.wait_since;
 			if (refresh_class(p, tctx))
-				sc_move_vtime(&it, p,
-					      queue_at(task_class(tctx), scx_bpf_task_cpu(p)),
-					      deadline(tctx));
+				queues_move(&it, p, task_class(tctx), deadline(tctx));
 			else if (since && vtime_before(since + max_wait_ms * 1000000ULL, now))
-				tctx->overdue = sc_move_vtime(
-					&it, p, queue_at(OVERDUE, scx_bpf_task_cpu(p)), since);
+				tctx->overdue = queues_move(&it, p, OVERDUE, since);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -328,16 +326,35 @@ static __noinline int sweep(u64 now)
 
 /* ------------------------------------------------------------------ ops, in the order of a run */
 
+/*
+ * Whether who wakes another one on this CPU is about to sleep: it says so and usually does. If nobody
+ * else waits, the other one goes on where this one stops, without a search, a queue or an interrupt.
+ */
+static bool hands_over(struct task_struct *p, s32 cpu)
+{
+	struct running *on = running_on(cpu);
+
+	return on && on->class != CLASS_NONE && on->hands_over &&
+	       bpf_cpumask_test_cpu(cpu, p->cpus_ptr) && !queues_mask(NR_KINDS, cpu);
+}
+
 s32 SC_OP(intent_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	struct task_ctx *tctx = task_ctx(p);
-	bool idle = false;
-	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+	s32 cpu = bpf_get_smp_processor_id();
+	bool direct = false;
 	u32 class;
 
-	if (tctx)
-		tctx->synced = wake_flags & SC_WAKE_SYNC;
-	if (idle && tctx) {
+	s32 other = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SC_WAKE_SYNC, &direct);
+
+	if (direct || !(wake_flags & SC_WAKE_SYNC) || !hands_over(p, cpu))
+		cpu = other;
+	else
+		direct = true;
+	if (!tctx)
+		return cpu;
+	tctx->synced = wake_flags & SC_WAKE_SYNC;
+	if (direct) {
 		wake(p, tctx);
 		class = task_class(tctx);
 		/* whatever it owes, nobody waits for it */
@@ -380,19 +397,8 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 			    due + (tctx->synced ? VTIME_FAR : virtual_us(tctx, preempt_margin_us)));
 }
 
-static bool anything_waits(void)
-{
-	u32 kind;
-
-	for (kind = 0; kind < NR_KINDS; kind++) {
-		if (queues_waiting(kind))
-			return true;
-	}
-	return false;
-}
-
 /* A class or the overdue that this CPU owes a turn, the lowest first. True: moved one. */
-static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu)
+static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu, u32 waiting)
 {
 	u32 i;
 
@@ -403,7 +409,7 @@ static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu)
 
 		if (cctx->owed[SC_INDEX(kind, KIND_PLACES)] < (s64)floor_turn_ns())
 			continue;
-		if (!queues_take(kind, cpu, 0))
+		if (!(waiting & 1U << kind) || !queues_take(kind, cpu, 0))
 			continue;
 		cctx->floor_turn = kind;
 		return true;
@@ -415,48 +421,58 @@ void SC_OP(intent_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	struct cpu_ctx *cctx = cpu_ctx(cpu);
-	u64 now, asked, first = 0, slack = queues_lag(balance_us);
-	bool quiet = queues_quiet(cpu, &asked);
-	u32 class, prev_class = CLASS_NONE;
+	u64 now = sc_now(), first = 0, slack = queues_lag(balance_us);
+	u32 class, prev_class = CLASS_NONE, waiting;
 
-	if (!cctx || (quiet && !tctx))
+	if (!cctx)
 		return;
-	now = sc_now();
+	sweep(now);
+	waiting = queues_mask(NR_KINDS, cpu);
 	if (tctx) {
-		charge(cctx, tctx, account_charge(prev, &tctx->account, now, 1, false));
+		charge(cctx, waiting, tctx, now,
+		       account_charge(prev, &tctx->account, now, 1, false));
 		refresh_class(prev, tctx);
 		prev_class = task_class(tctx);
 	}
 	cctx->floor_turn = CLASS_NONE;
-	sweep(now);
-	if (quiet)
+	if (!waiting)
 		goto go_on;
-	if (serve_owed(cctx, cpu))
+	if (serve_owed(cctx, cpu, waiting))
 		return;
 	for (class = 0; class < INTENT_NR_CLASSES; class++) {
-		if (class != prev_class && !queues_waiting(class))
-			continue;
-		if (class == prev_class && (queues_next(class, cpu, slack, &first) < 0 ||
+		bool waits = waiting & 1U << class;
+
+		if (class == prev_class && (!waits || queues_next(class, cpu, slack, &first) < 0 ||
 					    !vtime_before(first, deadline(tctx))))
 			break;
-		if (queues_take(class, cpu, slack))
+		if (waits && queues_take(class, cpu, slack))
 			return;
 		if (class == prev_class) /* the first one may not run here */
 			break;
 	}
-	if (prev_class == CLASS_NONE) {
-		if (!queues_take(OVERDUE, cpu, 0) && !anything_waits()) {
-			queues_found_none(cpu, asked);
-			cctx->quiet_at = asked;
-		}
-		return;
-	}
+	if (prev_class == CLASS_NONE && waiting & 1U << OVERDUE)
+		queues_take(OVERDUE, cpu, 0);
 go_on:
+	if (prev_class == CLASS_NONE)
+		return;
 	/* Nobody is due before the task that ran until now: it goes on. */
 	sc_set_slice(prev, slice_ns(prev_class));
 	tctx->overdue = false;
 	cctx->in_turn = false;
 	now_runs(cctx, tctx);
+}
+
+/*
+ * Who has just begun goes on: it may hold a lock, and a round of switches would cost more than it is
+ * worth. Whoever yields again and again gives way.
+ */
+bool SC_OP(intent_yield, struct task_struct *from, struct task_struct *to)
+{
+	struct task_ctx *tctx = task_ctx(from);
+
+	if (!to && (!tctx || from->se.sum_exec_runtime - tctx->account.charged > YIELD_NS))
+		sc_set_slice(from, 0);
+	return false;
 }
 
 void SC_OP(intent_running, struct task_struct *p)
@@ -480,45 +496,46 @@ void SC_OP(intent_running, struct task_struct *p)
 void SC_OP(intent_tick, struct task_struct *p)
 {
 	struct task_ctx *tctx = task_ctx(p);
-	struct cpu_ctx *cctx = cpu_ctx(scx_bpf_task_cpu(p));
-	bool waiting = false;
-	u32 kind, class;
-	s32 cpu;
+	s32 idle, cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *cctx = cpu_ctx(cpu);
+	u64 now = sc_now();
+	u32 waiting, class;
 
 	if (!tctx || !cctx)
 		return;
-	account_look(p, &tctx->account, sc_now());
+	account_look(p, &tctx->account, now);
+	waiting = queues_mask(NR_KINDS, cpu);
 	if (tctx->account.intent.generation != intents_now()) {
-		charge(cctx, tctx, account_charge(p, &tctx->account, sc_now(), 1, false));
+		charge(cctx, waiting, tctx, now, account_charge(p, &tctx->account, now, 1, false));
 		if (refresh_class(p, tctx)) {
 			now_runs(cctx, tctx);
 			if (p->scx.slice > slice_ns(task_class(tctx)))
 				sc_set_slice(p, slice_ns(task_class(tctx)));
 		}
 	}
+	if (!waiting)
+		return;
 	class = task_class(tctx);
-	for (kind = 0; kind < NR_KINDS; kind++) {
-		if (!queues_waiting(kind))
-			continue;
-		waiting = true;
-		if (kind < class && !cctx->in_turn) {
-			sc_set_slice(p, 0); /* somebody above waits: ask ops.dispatch() now */
-			break;
-		}
+	if (waiting & ((1U << class) - 1) && !cctx->in_turn) {
+		cctx->running.kicked_at = now;
+		sc_set_slice(p, 0); /* somebody above waits: ask ops.dispatch() now */
 	}
-	cpu = waiting ? idle_any() : -1;
-	if (cpu >= 0)
-		queues_kick(cpu);
+	idle = idle_any();
+	if (idle >= 0)
+		queues_kick(idle);
 }
 
 void SC_OP(intent_stopping, struct task_struct *p, bool runnable)
 {
 	struct task_ctx *tctx = task_ctx(p);
-	struct cpu_ctx *cctx = cpu_ctx(scx_bpf_task_cpu(p));
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *cctx = cpu_ctx(cpu);
+	u64 now = sc_now();
 
 	if (!tctx || !cctx)
 		return;
-	charge(cctx, tctx, account_stop(p, &tctx->account, 1, runnable));
+	charge(cctx, queues_mask(NR_KINDS, cpu), tctx, now,
+	       account_stop(p, &tctx->account, now, 1, runnable, cctx->running.kicked_at));
 	tctx->overdue = false;
 	cctx->in_turn = false;
 	running_clear(&cctx->running);
@@ -570,6 +587,7 @@ struct sched_ext_ops intent_ops = {
 	.dispatch = (void *)intent_dispatch,
 	.running = (void *)intent_running,
 	.tick = (void *)intent_tick,
+	.yield = (void *)intent_yield,
 	.stopping = (void *)intent_stopping,
 	.init_task = (void *)intent_init_task,
 	.dump = (void *)intent_dump,

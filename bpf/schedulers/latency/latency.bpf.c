@@ -135,7 +135,7 @@ void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	u64 first = 0, due, asked;
-	bool quiet = queues_quiet(cpu, &asked);
+	bool quiet = queues_quiet(QUEUE, cpu, &asked);
 
 	if (quiet && !tctx)
 		return;
@@ -149,7 +149,7 @@ void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 		}
 	}
 	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
-		queues_found_none(cpu, asked);
+		queues_found_none(QUEUE, cpu, asked);
 }
 
 void SC_OP(latency_running, struct task_struct *p)
@@ -169,7 +169,7 @@ void SC_OP(latency_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx || !on)
 		return;
-	account_stop(p, &tctx->account, 1, runnable);
+	account_stop(p, &tctx->account, sc_now(), 1, runnable, on->kicked_at);
 	running_clear(on);
 }
 

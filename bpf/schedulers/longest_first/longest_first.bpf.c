@@ -134,8 +134,8 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 	else
 		account->vtime = stood + (account->vtime - stood) * FAVOUR_ONE / tctx->favour;
 	/* Where all others are favoured the line is as much slower, and one turn's debt is paid for long. */
-	account->vtime = vtime_min(account->vtime,
-				   line.now + ACCOUNT_DEBT_NS * nr_cpus / (favour_max ?: 1));
+	account->vtime =
+		vtime_min(account->vtime, line.now + ACCOUNT_DEBT_NS * nr_cpus / (favour_max ?: 1));
 }
 
 /* A task wants a CPU: it is counted; what it ran ahead is charged, what it saved is bounded. */
@@ -201,7 +201,7 @@ void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	u64 first = 0, stood, ran, asked;
-	bool quiet = queues_quiet(cpu, &asked);
+	bool quiet = queues_quiet(QUEUE, cpu, &asked);
 
 	if (quiet && !tctx)
 		return;
@@ -217,7 +217,7 @@ void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 		}
 	}
 	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
-		queues_found_none(cpu, asked);
+		queues_found_none(QUEUE, cpu, asked);
 }
 
 void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)
@@ -228,7 +228,7 @@ void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)
 	if (!tctx)
 		return;
 	stood = tctx->account.vtime;
-	ran = account_stop(p, &tctx->account, 1, runnable);
+	ran = account_stop(p, &tctx->account, sc_now(), 1, runnable, false);
 	favour(tctx, stood, ran);
 }
 

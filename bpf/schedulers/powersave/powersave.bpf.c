@@ -232,7 +232,7 @@ void SC_OP(powersave_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx)
 		return;
-	ran = account_stop(p, &tctx->account, 1, runnable);
+	ran = account_stop(p, &tctx->account, sc_now(), 1, runnable, false);
 	__sync_fetch_and_add(&busy_ns, ran);
 }
 

@@ -95,9 +95,9 @@ void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		}
 	}
-	if (!queues_quiet(cpu, &asked) && !queues_take(QUEUE, cpu, queues_lag(slice_us)) &&
+	if (!queues_quiet(QUEUE, cpu, &asked) && !queues_take(QUEUE, cpu, queues_lag(slice_us)) &&
 	    !queues_waiting(QUEUE))
-		queues_found_none(cpu, asked);
+		queues_found_none(QUEUE, cpu, asked);
 }
 
 void SC_OP(reference_stopping, struct task_struct *p, bool runnable)
@@ -107,7 +107,7 @@ void SC_OP(reference_stopping, struct task_struct *p, bool runnable)
 	if (!tctx)
 		return;
 	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
-	account_stop(p, &tctx->account, 1, runnable);
+	account_stop(p, &tctx->account, sc_now(), 1, runnable, false);
 }
 
 s32 SC_OP_SLEEPABLE(reference_init_task, struct task_struct *p, struct scx_init_task_args *args)

@@ -96,7 +96,7 @@ void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 	u64 first = 0, asked;
 	s64 next;
 
-	quiet = queues_quiet(cpu, &asked);
+	quiet = queues_quiet(QUEUE, cpu, &asked);
 	if (quiet && !tctx)
 		return;
 	if (tctx) {
@@ -111,7 +111,7 @@ void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 		}
 	}
 	if (!queues_take(QUEUE, cpu, queues_lag(balance_us)) && !queues_waiting(QUEUE))
-		queues_found_none(cpu, asked);
+		queues_found_none(QUEUE, cpu, asked);
 }
 
 void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)
@@ -121,7 +121,7 @@ void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)
 	if (!tctx)
 		return;
 	vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
-	account_stop(p, &tctx->account, 1, runnable);
+	account_stop(p, &tctx->account, sc_now(), 1, runnable, false);
 }
 
 s32 SC_OP_SLEEPABLE(throughput_init_task, struct task_struct *p, struct scx_init_task_args *args)
