@@ -60,9 +60,7 @@ async def measured_in(vm: MicroVm, given: argparse.Namespace) -> dict[str, Any]:
         await install(vm, Path(folder) / "stage")
     await vm.put(GUEST, "/root/bench_guest.py")
     await vm.run(["mkdir", "-p", "/etc/schedcp/schedcpd.yaml.d"])
-    await vm.run(
-        ["tee", "/etc/schedcp/schedcpd.yaml.d/bench.yaml"], stdin=b"policy: balanced\n"
-    )
+    await vm.run(["tee", "/etc/schedcp/schedcpd.yaml.d/bench.yaml"], stdin=b"policy: balanced\n")
     (await vm.run(["sh", "-c", WAIT], timeout_s=300)).check()
     argv = ["python3", "/root/bench_guest.py", "--cgroups", str(given.cgroups)]
     argv += ["--seconds", str(given.seconds), "--runs", str(given.runs)]
@@ -149,8 +147,8 @@ def main() -> int:
     if "vm" in found:
         print(table(f"In the micro-VM ({found['vm']['accelerator']}), all real:", found["vm"]))
     if "virtual" in found:
-        where = f"In the micro-VM on the virtual clock, {given.insn_ps} ps an instruction, all real:"
-        print(table(where, found["virtual"]))
+        where = f"on the virtual clock, {given.insn_ps} ps an instruction"
+        print(table(f"In the micro-VM {where}, all real:", found["virtual"]))
     return 0
 
 
