@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from schedcpd.model.infer import IntentClass
-from schedcpd.model.values import Tunable
+from schedcpd.model.values import Tunable, canonical_json
 
 
 class Power(StrEnum):
@@ -38,11 +39,23 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyLimits:
+    """How far a policy is trusted by itself. None: any.
+
+    `setbacks`: with so many ejections, rollbacks and failed loads it is no longer chosen.
+    """
+
+    setbacks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A scheduler with its tunables and when it is right. `tunables` names every one of them.
 
     `intents` are the classes it serves; `chosen_for` those of which at least one must be
     wanted before the planner takes it. `slo_delay_p99_us` is the run delay it promises.
+    `extends` names the policy it was derived from; what that one says is already in here.
+    `author` is who wrote it, "" for whoever owns the directory (`origin`).
     """
 
     name: str
@@ -57,6 +70,24 @@ class Policy:
     origin: str  # "shipped", "admin", "runtime" or "built-in"
     file: str
     line: int
+    limits: PolicyLimits = PolicyLimits()
+    extends: str = ""
+    author: str = ""
+
+    @property
+    def content_id(self) -> str:
+        """SHA-256 of all that decides how it schedules and when; not of its words or its file."""
+        content = {
+            "scheduler": self.scheduler,
+            "tunables": dict(self.tunables),
+            "intents": self.intents,
+            "chosen_for": self.chosen_for,
+            "machines": asdict(self.conditions),
+            "slo": {intent.value: value for intent, value in self.slo_delay_p99_us.items()},
+            "limits": asdict(self.limits),
+            "priority": self.priority,
+        }
+        return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
