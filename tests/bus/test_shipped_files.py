@@ -141,7 +141,7 @@ asyncio.run(main())
 def public_path(tmp_path: Path) -> Path:
     """A directory that other users can enter."""
     for directory in (tmp_path, *tmp_path.parents):
-        if directory.owner() == "root" and not directory.stat().st_mode & 0o005 == 0o005:
+        if directory.owner() == "root" and directory.stat().st_mode & 0o005 != 0o005:
             directory.chmod(0o755)
     return tmp_path
 
