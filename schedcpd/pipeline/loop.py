@@ -44,10 +44,12 @@ from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.observe.workloads import Change
 from schedcpd.pipeline import explain
+from schedcpd.pipeline.catalogue import Catalogue, Verdicts
 from schedcpd.pipeline.settings import Load, Settings, deploy_limits
 from schedcpd.pipeline.situation import situation_of
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
+from schedcpd.policy.library import Library
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ class Pipeline:
         history: History,
         pins: PinStore,
         agent: AgentClient,
+        library: Library,
+        verdicts: Verdicts,
         clock: Clock,
         kernel: str,
     ) -> None:
@@ -93,6 +97,19 @@ class Pipeline:
             changed=self._publish,
         )
         self._explainer = explain.Explainer(deploy, admission, agent)
+        self.catalogue = Catalogue(
+            library,
+            verdicts,
+            repository=lambda: self._settings.repository,
+            machine=machine.read,
+            views=lambda: tuple(self._views.values()),
+            find=self.find,
+            current=lambda: self.status().policy,
+            changed=lambda: self._replan_in(0),
+            learn=self._learn,
+            clock=clock,
+            kernel=kernel,
+        )
         self._observers: list[Observer] = []
         self._status: Status | None = None
         self._plan: Plan | None = None
@@ -116,6 +133,8 @@ class Pipeline:
         self._note(self._pin_store.note)
         for problem in self._settings.repository.problems():
             self._note(str(problem))
+        self._note(self.catalogue.open())
+        await self._take_stock()
         await self._deploy.start()
         if not self._observation.unusable:
             self._observation.hold(self._pins)
@@ -145,6 +164,7 @@ class Pipeline:
         await self._questions.close()
         await self._deploy.stop()
         await self._history.close()
+        self.catalogue.close()
 
     async def _watch_power(self) -> None:
         power = self._machine.power()
@@ -264,6 +284,7 @@ class Pipeline:
             machine=self._machine.read(),
             views=self._views.values(),
             setbacks=self._setbacks,
+            barred=self.catalogue.barred,
             now_s=self._clock.monotonic_ns() / 1e9,
             unix_s=self._clock.unix_s(),
             choice=choice,
@@ -280,6 +301,7 @@ class Pipeline:
         self._replan_in(0)
 
     def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None:
+        self.catalogue.started(deployment.id, deployment.policy)
         self._learn(
             records.deployment(
                 deployment.reason,
@@ -297,6 +319,7 @@ class Pipeline:
         if outcome.kind in _SETBACKS:
             self._setbacks[outcome.policy] = self._setbacks.get(outcome.policy, 0) + 1
         self._learn(records.outcome(outcome, self._clock.unix_s()))
+        self._spawn(self.catalogue.finished(outcome))
         self._replan_in(_REPLAN_AFTER_S)
 
     def deploy_ejected(self, status: SchedulerStatus) -> None:
@@ -365,7 +388,7 @@ class Pipeline:
         return self._history.query(limit=limit, kind=kind, subject=subject)
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        return explain.policies(self._settings.repository, self.status().policy)
+        return self.catalogue.listing()
 
     async def explain(self, target: str) -> Mapping[str, object]:
         view = self.find(target) if target else None
@@ -448,6 +471,7 @@ class Pipeline:
             relook_ms=observe.relook_ms, sample_s=observe.sample_s, ignore=observe.ignore
         )
         self._decide_all()
+        await self._take_stock()
         self._operator("reload", "", actor)
         self._replan_in(0)
         problems = settings.repository.problems()
@@ -455,6 +479,12 @@ class Pipeline:
             raise ConfigErrors(problems)
 
     # ------------------------------------------------------------ small things
+
+    async def _take_stock(self) -> None:
+        try:
+            await self.catalogue.take_stock()
+        except SchedcpError as error:
+            self._note(str(error))
 
     def _operator(self, action: str, subject: str, actor: str, detail: str = "") -> None:
         logger.info("%s: %s %s %s", actor, action, subject, detail)
