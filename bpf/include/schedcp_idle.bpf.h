@@ -24,6 +24,12 @@ static inline s32 idle_find(struct task_struct *p)
 	return scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 }
 
+/* Whether this is `cpu` and it runs nothing. */
+static inline bool idles_here(s32 cpu)
+{
+	return cpu == bpf_get_smp_processor_id() && !bpf_get_current_task_btf()->pid;
+}
+
 /* Any idle CPU, -1: none. */
 static inline s32 idle_any(void)
 {

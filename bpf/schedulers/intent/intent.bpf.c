@@ -305,23 +305,23 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 	return 0;
 }
 
-/* One CPU looks at all that waits: when intents changed, and eight times in `max_wait_ms`. */
-static __noinline int sweep(u64 now)
+/* One CPU looks at all that waits, and says true: when intents changed, and eight times in `max_wait_ms`. */
+static __noinline bool sweep(u64 now)
 {
 	u64 last = swept_at, generation = intents_now(), flags;
 	u32 class, place;
 
 	if (generation == swept_generation && now - last < max_wait_ms * 125000ULL)
-		return 0;
+		return false;
 	if (!__sync_bool_compare_and_swap(&swept_at, last, now))
-		return 0;
+		return false;
 	swept_generation = generation;
 	flags = nr_sweeps++ & 1 ? SC_DSQ_ITER_REV : 0; /* a long queue is seen from both ends */
 	bpf_for(class, 0, INTENT_NR_CLASSES) {
 		bpf_for(place, 0, nr_places())
 			sweep_queue(queue_id(class, place), now, flags);
 	}
-	return 0;
+	return true;
 }
 
 /* ------------------------------------------------------------------ ops, in the order of a run */
@@ -390,6 +390,11 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(class), enq_flags);
 		return;
 	}
+	/* The kernel may wake it where it slept without asking: this CPU then has nothing else to do. */
+	if (enq_flags & SC_ENQ_WAKEUP && idles_here(cpu) && !queues_mask(NR_KINDS, cpu)) {
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(class), enq_flags);
+		return;
+	}
 	due = deadline(tctx);
 	queues_put(p, class, slice_ns(class), due, enq_flags);
 	if (!queues_wake(p) && enq_flags & SC_ENQ_WAKEUP && class <= preempt_class)
@@ -421,13 +426,14 @@ void SC_OP(intent_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	struct cpu_ctx *cctx = cpu_ctx(cpu);
-	u64 now = sc_now(), first = 0, slack = queues_lag(balance_us);
-	u32 class, prev_class = CLASS_NONE, waiting;
+	u64 now, first = 0, slack = queues_lag(balance_us);
+	u32 class, prev_class = CLASS_NONE, waiting = queues_mask(NR_KINDS, cpu);
 
-	if (!cctx)
+	if (!cctx || (!waiting && !tctx))
 		return;
-	sweep(now);
-	waiting = queues_mask(NR_KINDS, cpu);
+	now = sc_now();
+	if (waiting && sweep(now))
+		waiting = queues_mask(NR_KINDS, cpu);
 	if (tctx) {
 		charge(cctx, waiting, tctx, now,
 		       account_charge(prev, &tctx->account, now, 1, false));
