@@ -48,6 +48,7 @@ enum {
 	FAVOUR_ONE = 16, /* favours are in sixteenths */
 	BRIEF_NS = 2000000,
 	NUDGE_NS = 1000000,
+	PATIENCE_NS = 250000000,
 	TYPICAL_LEAST_NS = 1000000,
 };
 
@@ -135,7 +136,7 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 		account->vtime = stood + (account->vtime - stood) * FAVOUR_ONE / tctx->favour;
 	/* Where all others are favoured the line is as much slower, and one turn's debt is paid for long. */
 	account->vtime =
-		vtime_min(account->vtime, line.now + ACCOUNT_DEBT_NS * nr_cpus / (favour_max ?: 1));
+		vtime_min(account->vtime, line.now + PATIENCE_NS * nr_cpus / (favour_max ?: 1));
 }
 
 /* A task wants a CPU: it is counted; what it ran ahead is charged, what it saved is bounded. */
