@@ -97,8 +97,9 @@ SC_TASK_STORAGE();
 struct cpu_ctx {
 	struct running running; /* protected: in its turn, or brief */
 	s64 owed[KIND_PLACES];	/* nanoseconds that a waiting class is due here */
-	u32 floor_turn;		/* class that was just given a turn, CLASS_NONE: none */
-	bool in_turn;		/* what runs here is in its turn */
+	u32 barren;	/* kinds of which none could run here when it was their turn, a mask */
+	u32 floor_turn; /* class that was just given a turn, CLASS_NONE: none */
+	bool in_turn;	/* what runs here is in its turn */
 } __attribute__((aligned(64)));
 
 struct {
@@ -109,6 +110,7 @@ struct {
 } cpu_ctxs SEC(".maps");
 
 static struct vtime_line lines[KIND_PLACES];
+static s32 left_turns[KIND_PLACES]; /* for a CPU on which the kind may run */
 static u64 swept_at, swept_generation, nr_sweeps;
 
 /* ------------------------------------------------------------------ helpers */
@@ -402,22 +404,37 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 			    due + (tctx->synced ? VTIME_FAR : virtual_us(tctx, preempt_margin_us)));
 }
 
-/* A class or the overdue that this CPU owes a turn, the lowest first. True: moved one. */
+/*
+ * A class or the overdue that this CPU owes a turn, the lowest first. True: moved one. A CPU on which
+ * none of those that wait may run leaves the turn to one on which they may.
+ */
 static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu, u32 waiting)
 {
+	s64 turn = floor_turn_ns();
 	u32 i;
 
 	if (!cctx)
 		return false;
 	for (i = 0; i < NR_KINDS - 1; i++) {
-		u32 kind = OVERDUE - i;
+		u32 kind = OVERDUE - i, at = SC_INDEX(kind, KIND_PLACES);
+		bool left = !(cctx->barren & 1U << kind) && left_turns[at] > 0;
 
-		if (cctx->owed[SC_INDEX(kind, KIND_PLACES)] < (s64)floor_turn_ns())
+		if (!(waiting & 1U << kind) || (cctx->owed[at] < turn && !left))
 			continue;
-		if (!(waiting & 1U << kind) || !queues_take(kind, cpu, 0))
-			continue;
-		cctx->floor_turn = kind;
-		return true;
+		if (queues_take(kind, cpu, 0)) {
+			if (cctx->owed[at] < turn) {
+				__sync_fetch_and_add(&left_turns[at], -1);
+				cctx->owed[at] += turn;
+			}
+			cctx->barren &= ~(1U << kind);
+			cctx->floor_turn = kind;
+			return true;
+		}
+		cctx->barren |= 1U << kind;
+		if (cctx->owed[at] >= turn && left_turns[at] < (s32)nr_cpus) {
+			__sync_fetch_and_add(&left_turns[at], 1);
+			cctx->owed[at] -= turn;
+		}
 	}
 	return false;
 }
