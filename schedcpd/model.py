@@ -259,6 +259,7 @@ class Candidate:
     tunables: Mapping[str, Tunable]
     reason: str
     rejected: tuple[tuple[str, str], ...] = ()  # (policy, why not), for `explain`
+    slo_delay_p99_us: Mapping[IntentClass, float] = field(default_factory=dict)  # its policy's
 
 
 # ---------------------------------------------------------------- verify

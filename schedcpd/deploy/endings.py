@@ -8,10 +8,11 @@ kernel/sched/ext (enum scx_exit_kind). Everything here runs with `Core.lock` hel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from schedcpd.deploy.core import Core, running
-from schedcpd.deploy.state import Deployment, Quarantine
+from schedcpd.deploy.state import Deployment, variant
 from schedcpd.deploy.swap import Swap
 from schedcpd.host.scx import ScxSnapshot
 from schedcpd.model import ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
@@ -83,9 +84,8 @@ class Endings:
             core.kill_switch.engage("SysRq-S ended the scheduler; that counts as the kill switch")
             state = replace(state, last_known_good=None)
         elif not restart:
-            entry = Quarantine(sentence, core.build_id, core.clock.unix_s())
-            quarantine = {**state.quarantine, current.object_sha256: entry}
-            state = replace(state, last_known_good=None, quarantine=quarantine)
+            now = core.clock.unix_s()
+            state = state.with_setback(current.object_sha256, sentence, core.build_id, now)
         await core.save_or_note(state)
         core.finish(current, OutcomeKind.EJECTED, sentence, status=status)
         core.listener.deploy_ejected(status)
@@ -101,6 +101,28 @@ class Endings:
             core.listener.deploy_rolled_back(current.policy, "kernel-default", sentence)
         if core.state.current is None:
             await core.host.disconnect()
+
+    async def regressed(
+        self, current: Deployment, trouble: str, measures: Mapping[str, float], *, deaf: bool
+    ) -> None:
+        """It does worse than it may: the kernel's default at once, then last-known-good.
+
+        `deaf`: its host does not answer and is ended instead of asked.
+        """
+        core = self._core
+        sentence = f"{current.policy} was taken back: {trouble}"
+        if deaf:
+            core.host.end_process()
+        back = core.state.last_known_good
+        key = variant(current.object_sha256, current.tunables)
+        now, hold_s = core.clock.unix_s(), core.limits.quarantine_s
+        left = core.state.with_setback(key, sentence, core.build_id, now, hold_s)
+        await core.save_or_note(replace(left, current=current))
+        await self._swap.detach(OutcomeKind.ROLLED_BACK, sentence, measures)
+        core.changed(sentence)
+        restored = back is not None and await self._swap.fall_back(back, sentence)
+        new_policy = back.policy if back is not None and restored else "kernel-default"
+        core.listener.deploy_rolled_back(current.policy, new_policy, sentence)
 
     # ------------------------------------------------------------ after a restart of the daemon
 
@@ -141,6 +163,7 @@ class Endings:
         killed = core.kill_switch.reason()
         if match is not None and proved and not killed:
             core.intents.attached({})
+            core.attached_ns = core.clock.monotonic_ns()
             adopted = running(match, status)
             await core.save_or_note(replace(core.state, current=adopted, pending=None, held=""))
             for other in recorded:

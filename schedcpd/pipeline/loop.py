@@ -16,7 +16,6 @@ from schedcpd.bus.control import Observer
 from schedcpd.config import AUTO, KERNEL_DEFAULT
 from schedcpd.deploy.admission import GateAdmission
 from schedcpd.deploy.manager import DeployManager
-from schedcpd.deploy.state import Deployment
 from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
 from schedcpd.host.clock import Clock
 from schedcpd.infer.pins import decide
@@ -31,10 +30,7 @@ from schedcpd.model import (
     IntentClass,
     IntentSource,
     LearnedRecord,
-    Outcome,
-    OutcomeKind,
     RecordKind,
-    SchedulerStatus,
     Signal,
     Status,
     WorkloadProfile,
@@ -46,6 +42,7 @@ from schedcpd.observe.workloads import Change
 from schedcpd.pipeline import explain
 from schedcpd.pipeline.settings import Load, Settings, deploy_limits
 from schedcpd.pipeline.situation import situation_of
+from schedcpd.pipeline.told import Told
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
 
@@ -54,7 +51,6 @@ logger = logging.getLogger(__name__)
 _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
-_SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
 
 
 class Pipeline:
@@ -99,11 +95,17 @@ class Pipeline:
         self._preferred = ("", 0.0)  # the policy that waits to replace what runs, since when
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
-        self._setbacks: dict[str, int] = {}
         self._last_note = ""
         observation.listen(self._on_change)
-        deploy.listen(self)
+        self._told = Told(
+            history,
+            clock,
+            self._observers,
+            publish=self._publish,
+            replan=lambda: self._replan_in(_REPLAN_AFTER_S),
+            note=self._note,
+        )
+        deploy.listen(self._told)
 
     # ------------------------------------------------------------ life
 
@@ -111,7 +113,7 @@ class Pipeline:
         """Adopts what runs, then looks at every cgroup."""
         note = self._history.open()
         self._note(note)
-        self._setbacks = self._history.setbacks()
+        self._told.setbacks = dict(self._history.setbacks())
         self._pins = self._pin_store.load()
         self._note(self._pin_store.note)
         for problem in self._settings.repository.problems():
@@ -263,7 +265,7 @@ class Pipeline:
             self._deploy,
             machine=self._machine.read(),
             views=self._views.values(),
-            setbacks=self._setbacks,
+            setbacks=self._told.setbacks,
             now_s=self._clock.monotonic_ns() / 1e9,
             unix_s=self._clock.unix_s(),
             choice=choice,
@@ -271,51 +273,9 @@ class Pipeline:
             lift_quarantine=lift_quarantine,
         )
 
-    # ------------------------------------------------------------ what deploying tells us
-
-    def deploy_changed(self) -> None:
-        self._publish()
-
-    def deploy_free(self) -> None:
-        self._replan_in(0)
-
-    def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None:
-        self._learn(
-            records.deployment(
-                deployment.reason,
-                deployment.source,
-                deployment.policy,
-                status,
-                self._clock.unix_s(),
-            )
-        )
-
-    def deploy_finished(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.deployment_id] = outcome
-        while len(self._outcomes) > 32:
-            del self._outcomes[next(iter(self._outcomes))]
-        if outcome.kind in _SETBACKS:
-            self._setbacks[outcome.policy] = self._setbacks.get(outcome.policy, 0) + 1
-        self._learn(records.outcome(outcome, self._clock.unix_s()))
-        self._replan_in(_REPLAN_AFTER_S)
-
-    def deploy_ejected(self, status: SchedulerStatus) -> None:
-        for observer in self._observers:
-            observer.ejected(status)
-
-    def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
-        for observer in self._observers:
-            observer.rolled_back(old_policy, new_policy, reason)
-
     def learn(self, record: LearnedRecord) -> None:
         """For those who make records themselves (the agent's client)."""
         self._learn(record)
-
-    def deploy_note(self, sentence: str) -> None:
-        self._note(sentence)
-
-    def deploy_write_failed(self, reason: str) -> None:
-        self._note(f"an intent did not reach the scheduler yet: {reason}")
 
     # ------------------------------------------------------------ Control: reading
 
@@ -370,7 +330,7 @@ class Pipeline:
     async def explain(self, target: str) -> Mapping[str, object]:
         view = self.find(target) if target else None
         signal = self._signals.get(view.profile.cgroup) if view else None
-        last = next(reversed(self._outcomes.values()), None)
+        last = self._told.last_outcome
         return await self._explainer.explain(self.status(), view, signal, self._plan, last)
 
     # ------------------------------------------------------------ Control: changing

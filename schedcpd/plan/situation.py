@@ -33,13 +33,15 @@ class Running:
 class HistorySummary:
     """What the past says. `setbacks`: rollbacks and ejections per policy, as far back as kept.
 
-    `quarantined`: object SHA-256 -> why it must not run again (an ejection, a failed canary).
+    `quarantined`: object SHA-256 -> why it must not run again (an ejection).
+    `failed`: policy -> why it must not for a while (its tunables failed in the canary).
     `swaps_s`: when schedulers were swapped without an operator's word.
     """
 
     quarantined: Mapping[str, str] = field(default_factory=dict)
     setbacks: Mapping[str, int] = field(default_factory=dict)
     swaps_s: tuple[float, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,21 @@ while time.monotonic() < end:
 print(reads, other)
 """
 
+# Says when a scheduler was enabled or gone, above everybody: seconds, whether, which in order.
+SWAPS = f"""
+import os, time
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+begin, last = time.monotonic(), None
+while time.monotonic() < begin + %s:
+    with open("{STATE}") as state, open("/sys/kernel/sched_ext/enable_seq") as seq:
+        now = (state.read().strip() == "enabled", int(seq.read()))
+    if now != last:
+        print(time.monotonic() - begin, *now, flush=True)
+    last = now
+    time.sleep(0.002)
+"""
+HOGS = "sh -c 'for i in 1 2 3 4 5 6; do (while :; do :; done) & done; wait'"
+
 
 class Installed:
     """The machine, with what the tests ask of it."""
@@ -272,4 +287,34 @@ async def test_an_ejection_leads_back_is_recorded_and_not_retried(machine: Insta
     assert refused.exit_code == 1
     assert (await machine.status())["policy"] == "balanced"
     assert '"failed"' in await machine.history("outcome")
+    await machine.active()
+
+
+async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Installed) -> None:
+    path = "/etc/schedcp/schedcpd.yaml.d/zz-canary.yaml"
+    await machine.sh(f"echo 'deploy: {{canary_s: 20}}' > {path} && systemctl reload schedcpd")
+    await machine.start_unit("hogs", HOGS)
+    await machine.sh("schedctl apply steady")
+    assert "on trial for 20 s" in (await machine.status())["reason"]
+    await machine.until("schedctl log --kind deployment", "steady passed its canary")
+    watch = asyncio.create_task(machine.vm.run(["python3", "-c", SWAPS % 30], timeout_s=120))
+    await machine.sh("schedctl apply rotting")
+    await machine.until("schedctl log --kind outcome", "rotting was taken back")
+    await machine.until("schedctl status", "fallback")
+    after = await machine.status()
+    assert (after["policy"], after["policy_source"]) == ("steady", "fallback")
+    assert "p99 run delay of normal" in after["reason"]
+    looks = [line.split() for line in (await watch).check().text.splitlines()]
+    seen = [(float(at), enabled == "True", int(seq)) for at, enabled, seq in looks]
+    first = seen[0][2]
+    began = next(at for at, enabled, seq in seen if enabled and seq == first + 1)
+    ended = next(at for at, enabled, _ in seen if at > began and not enabled)
+    back = next(at for at, enabled, seq in seen if enabled and seq == first + 2)
+    late = ended - began - 10
+    print(f"taken back {late:.1f} s after it crossed; steady again {back - ended:.1f} s later")
+    assert -1 < late < 5, seen
+    explained = json.loads(await machine.sh("schedctl explain --json"))["explain"]
+    assert explained["canary"]["now"], explained["canary"]
+    await machine.sh(f"systemctl stop hogs && rm {path} && systemctl reload schedcpd")
+    await machine.sh("schedctl resume && schedctl apply balanced")
     await machine.active()

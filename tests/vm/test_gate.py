@@ -6,15 +6,18 @@ A chosen few of the corpus; `make corpus` runs all of it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from schedcpd.microvm import VmSpec
 from schedcpd.microvm.cache import cache_dir, stderr_progress
-from schedcpd.model import Candidate, CandidateKind, VerdictOrigin
+from schedcpd.model import Candidate, CandidateKind, Verdict, VerdictOrigin
 from schedcpd.verdicts import CORES, VmGuest
 from schedcpd.verify.child import ChildMaker
 from schedcpd.verify.gate import Gate
@@ -26,6 +29,7 @@ from tests import corpus
 from tests.corpus import BAD, GOOD, Sample, compiled, first_failure, samples
 
 EVERYTHING = "SCHEDCP_CORPUS"  # =all: `make corpus`
+TOGETHER = max(1, (os.cpu_count() or 1) // CORES)  # machines, each of which keeps CORES CPUs busy
 # One of each way to be caught by the machine; the others take a quarter of an hour more.
 BAD_BY_DEFAULT = frozenset(
     {"null_deref", "init_fails", "nested_loop", "lost_task", "strict_weight", "kthread_last"}
@@ -49,14 +53,54 @@ def tools() -> Toolchain:
     return corpus.tools()
 
 
+class Verdicts:
+    """Verdicts on samples, `TOGETHER` at a time and ahead of the tests that wait for them."""
+
+    def __init__(self, tools: Toolchain, guest: VmGuest, wanted: list[Sample]) -> None:
+        self._tools, self._guest = tools, guest
+        self._pool = ThreadPoolExecutor(TOGETHER)
+        self._made = {sample.name: self._submit(sample) for sample in wanted}
+
+    def of(self, sample: Sample) -> Verdict:
+        """The verdict, made anew for a test that is run once more."""
+        made = self._made.pop(sample.name, None) or self._submit(sample)
+        return made.result()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self, sample: Sample) -> Future[Verdict]:
+        return self._pool.submit(lambda: asyncio.run(self._make(sample)))
+
+    async def _make(self, sample: Sample) -> Verdict:
+        return await Verifier(self._guest).verify(await compiled(sample, self._tools))
+
+
 @pytest.fixture(scope="session")
 def guest() -> VmGuest:
     return VmGuest(VmSpec(cores=CORES), stderr_progress())
 
 
+@pytest.fixture(scope="module")
+def verdicts(
+    tools: Toolchain, guest: VmGuest, request: pytest.FixtureRequest
+) -> Iterator[Verdicts]:
+    asyncio.run(guest.identity())  # builds what must be built, once
+    wanted = [
+        item.callspec.params["sample"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.path == Path(__file__)
+        and "sample" in item.fixturenames
+    ]
+    made = Verdicts(tools, guest, wanted)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("sample", chosen(BAD, BAD_BY_DEFAULT), ids=lambda sample: sample.name)
-async def test_a_bad_scheduler_is_refused(tools: Toolchain, guest: VmGuest, sample: Sample) -> None:
-    verdict = await Verifier(guest).verify(await compiled(sample, tools))
+def test_a_bad_scheduler_is_refused(verdicts: Verdicts, sample: Sample) -> None:
+    verdict = verdicts.of(sample)
     assert not verdict.passed, report(verdict)
     failed = first_failure(verdict.checks)
     assert failed is not None
@@ -67,8 +111,8 @@ async def test_a_bad_scheduler_is_refused(tools: Toolchain, guest: VmGuest, samp
 
 
 @pytest.mark.parametrize("sample", chosen(GOOD, GOOD_BY_DEFAULT), ids=lambda sample: sample.name)
-async def test_a_good_scheduler_passes(tools: Toolchain, guest: VmGuest, sample: Sample) -> None:
-    verdict = await Verifier(guest).verify(await compiled(sample, tools))
+def test_a_good_scheduler_passes(verdicts: Verdicts, sample: Sample) -> None:
+    verdict = verdicts.of(sample)
     assert verdict.passed, report(verdict)
 
 

@@ -38,7 +38,7 @@ async def proven(rig: Rig, *names: str) -> None:
     """Deploys one after the other, each long enough to be trusted."""
     for name in names:
         await deploy(rig, name)
-        rig.clock.pass_s(rig.limits.canary_s + 1)
+        await rig.pass_canary()
 
 
 def state(rig: Rig) -> DaemonState:
@@ -192,7 +192,7 @@ async def test_an_ejection_is_recorded_quarantined_and_led_back(rig: Rig) -> Non
     await rig.settle()
     assert rig.manager.view().current.policy == "a"  # type: ignore[union-attr]
     assert rig.manager.view().current.source == "fallback"  # type: ignore[union-attr]
-    assert "runnable task stall" in rig.manager.quarantined("sha-b")
+    assert "runnable task stall" in rig.manager.quarantined("sha-b", {})
     ended = rig.told.outcomes[-1]
     assert (ended.kind, ended.policy) == (OutcomeKind.EJECTED, "b")
     assert ended.exit is not None
@@ -201,7 +201,7 @@ async def test_an_ejection_is_recorded_quarantined_and_led_back(rig: Rig) -> Non
     with pytest.raises(VerifyError, match="quarantined"):
         await deploy(rig, "b", asked=False)
     await deploy(rig, "b")  # an operator's word lifts it
-    assert rig.manager.quarantined("sha-b") == ""
+    assert rig.manager.quarantined("sha-b", {}) == ""
 
 
 async def test_an_ejection_without_another_to_go_to_ends_in_the_default(rig: Rig) -> None:
@@ -317,7 +317,7 @@ async def test_an_ejection_while_the_daemon_was_dead_is_recorded(rig: Rig) -> No
     rig.machine.host = None
     rig.machine.end(ExitKind.ERROR, "stall")
     await rig.restart_daemon()
-    assert "stall" in rig.manager.quarantined("sha-a")
+    assert "stall" in rig.manager.quarantined("sha-a", {})
 
 
 async def test_a_reboot_begins_anew(rig: Rig) -> None:
