@@ -8,6 +8,7 @@ may be the reason for another tail. Errors of the scheduler's own count always.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,9 @@ from schedcpd.deploy.feedback import Window
 from schedcpd.deploy.ports import Limits
 from schedcpd.model import IntentClass
 
-# Longer tails of the others may be what the policy is for.
-WATCHED = (IntentClass.LATENCY, IntentClass.INTERACTIVE, IntentClass.NORMAL)
+# Those that somebody waits for. Longer tails of the others may be what a policy is for; `normal` is
+# watched while none of these runs.
+FIRST = (IntentClass.LATENCY, IntentClass.INTERACTIVE)
 STRIKES = 2  # windows in a row that share no look: one may be chance
 SETTLE_S = 2.0  # after the swap everybody was queued anew
 MORE_LOAD = 1.25  # beyond that much more running, before and after are not alike
@@ -85,10 +87,15 @@ class Trial:
         return not before.busy or own.busy <= before.busy * MORE_LOAD + 0.25
 
     def _wrong(self, window: Window, limits: Limits) -> Iterator[str]:
+        watched = [c for c in FIRST if c in window.tails] or [IntentClass.NORMAL]
         for intent, tail in window.tails.items():
             usual, promise = self._usual[intent], self.promises.get(intent)
-            allowed = self._allowed_us(intent, usual, promise, limits)
-            if allowed is not None and tail > allowed:
+            risen = max(usual * limits.tail_rise, limits.tail_floor_us)
+            if self.on_trial and intent in watched:
+                allowed = self._on_trial_us(intent, usual, promise, risen)
+            else:
+                allowed = math.inf if promise is None else max(promise, risen)
+            if tail > allowed:
                 said = f", its policy promises {promise:.0f}" if promise else ""
                 yield (
                     f"p99 run delay of {intent} is {tail:.0f} µs, it was {usual:.0f} before{said} "
@@ -105,13 +112,10 @@ class Trial:
         if window.errors_per_s > limits.errors_per_s:
             yield f"the kernel counts {window.errors_per_s:.0f} errors of it a second"
 
-    def _allowed_us(
-        self, intent: IntentClass, usual: float, promise: float | None, limits: Limits
-    ) -> float | None:
-        """The longest tail that is no breach; None: any is allowed."""
-        risen = max(usual * limits.tail_rise, limits.tail_floor_us)
-        if self.on_trial and intent in WATCHED:
-            if promise is None:
-                return risen
-            return promise if intent in self._unknown else min(risen, max(promise, usual))
-        return None if promise is None else max(promise, risen)
+    def _on_trial_us(
+        self, intent: IntentClass, usual: float, promise: float | None, risen: float
+    ) -> float:
+        """The longest tail that is no breach."""
+        if promise is None:
+            return risen
+        return promise if intent in self._unknown else min(risen, max(promise, usual))

@@ -52,7 +52,7 @@ while time.monotonic() < begin + %s:
     last = now
     time.sleep(0.002)
 """
-HOGS = "sh -c 'for i in 1 2 3 4 5 6; do (while :; do :; done) & done; wait'"
+HOGS = "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do (while :; do :; done) & done; wait'"
 
 
 class Installed:

@@ -120,6 +120,16 @@ async def test_batch_may_wait_longer(rig: Rig) -> None:
     assert rig.told.promoted[-1] == "b"
 
 
+async def test_normal_may_wait_longer_beside_latency(rig: Rig) -> None:
+    for name, bucket in (("a", USUAL), ("b", DOUBLED)):
+        await deploy(rig, name)
+        for _ in range(25):
+            await seconds(rig, 1, bucket)
+            rig.machine.classes.setdefault("latency", {"delay_hist": [0] * 64})
+            rig.machine.classes["latency"]["delay_hist"][USUAL] += 500
+    assert rig.told.promoted == ["a", "b"]
+
+
 @pytest.mark.parametrize("promised_us, kept", [(20_000, True), (5000, False)])
 async def test_what_the_policy_promises_is_held_against_it(
     rig: Rig, promised_us: float, kept: bool
