@@ -219,8 +219,11 @@ def metric_value(metric: Metric, output: str, elapsed: float) -> float:
     elif how == "json":
         value = _from_json(output, what)
     else:
-        match = re.search(what, output, re.MULTILINE)
-        value = None if match is None else match[1]
+        try:
+            match = re.search(what, output, re.MULTILINE)
+            value = None if match is None else match[1]
+        except (re.error, IndexError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{metric.name}: {metric.source[:60]}: {error}") from None
     if value is None:
         raise ValueError(f"{metric.name}: {metric.source} is not in the output")
     try:

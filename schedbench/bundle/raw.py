@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from schedbench import kernellog
 from schedbench.evaluate.data import Data
@@ -12,6 +14,8 @@ from schedbench.model import Clock, Sample, SampleKey, SampleState, Workload
 from schedbench.reading import medians, metric_value
 from schedbench.records import RunRecord
 from schedbench.virtual.sample import REPEATS
+
+LIMIT_S = 30.0  # of CPU time, for all samples of a bundle; 440 took less than one
 
 
 def name_of(key: SampleKey) -> str:
@@ -61,20 +65,51 @@ def sample_problems(sample: Sample, record: RunRecord, workload: Workload) -> li
     return found
 
 
-def raw_problems(data: Data, training: Iterable[Sample]) -> list[str]:
-    """Of all samples of a run, with the name of each."""
+@contextlib.contextmanager
+def cpu_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in the block once this process has computed for so long.
+
+    Python's regular expressions look for signals while they match, so it ends those as well. In
+    the main thread only, as signals are.
+    """
+
+    def ended(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, ended)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def raw_problems(data: Data, training: Iterable[Sample], limit_s: float = LIMIT_S) -> list[str]:
+    """Of all samples of a run, with the name of each.
+
+    A metric's pattern comes with the bundle and may be made to match for ever: what takes more
+    than `limit_s` seconds of CPU time is a problem, too, and the last one that is looked for.
+    """
     workloads = {workload.name: workload for workload in data.record.workloads}
     found = []
-    for what, samples in (("", (*data.samples, *data.faults)), ("training of ", training)):
-        for sample in samples:
-            workload = workloads.get(sample.key.workload)
-            if workload is None:
-                found.append(f"{what}{name_of(sample.key)}: is of no workload of the run")
-                continue
-            found += [
-                f"{what}{name_of(sample.key)}: {problem}"
-                for problem in sample_problems(sample, data.record, workload)
-            ]
+    named = [(name_of(sample.key), sample) for sample in (*data.samples, *data.faults)]
+    named += [(f"training of {name_of(sample.key)}", sample) for sample in training]
+    name = ""
+    try:
+        with cpu_limit(limit_s):
+            for name, sample in named:
+                workload = workloads.get(sample.key.workload)
+                if workload is None:
+                    found.append(f"{name}: is of no workload of the run")
+                    continue
+                problems = sample_problems(sample, data.record, workload)
+                found += [f"{name}: {problem}" for problem in problems]
+    except TimeoutError:
+        found.append(
+            f"{name}: its metrics could not be read within {limit_s:g} s of CPU time; what comes "
+            "after it was not looked at"
+        )
     return found
 
 

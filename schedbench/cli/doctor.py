@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from schedbench import profiles
+from schedbench import profiles, suites
 from schedbench.cli import Commands, Exit, Output, command, table
+from schedbench.evaluate.stats import most_tests
 from schedbench.guest.image import cached_bench_image
 from schedbench.vclock import qemu as vclock_qemu
 from schedcpd.errors import SchedcpError
@@ -56,7 +57,7 @@ async def _doctor(options: argparse.Namespace, output: Output) -> Exit:
     findings: list[Finding] = []
     for check in CHECKS:
         findings.append(await check())
-    findings += [_tools(), _disk(), _memory(profile.memory_mib), _cpus(vcpus), _load()]
+    findings += [_tools(), _disk(), _memory(profile.memory_mib), _cpus(vcpus), _load(), _verdicts()]
     rows = [(item.level.value, item.what, item.found) for item in findings]
     text = table(("", "WHAT", "FOUND"), rows)
     fixes = [f"{item.what}: {item.fix}" for item in findings if item.fix]
@@ -188,3 +189,17 @@ def _load() -> Finding:
         fix = "wait until the machine is idle, or use --clock virtual, which does not see it"
         return Finding("load", Level.WARNING, said, fix)
     return Finding("load", Level.OK, said)
+
+
+def _verdicts() -> Finding:
+    """What the suites' boots can show: fewer are quicker, and for looking only."""
+    said = []
+    for name in suites.names():
+        suite = suites.load(name)
+        most = most_tests(suite.boots, paired=False)
+        enough = "enough" if len(suite.workloads) <= most else "too few for any verdict"
+        said.append(
+            f"{name}: {suite.boots} boots are {enough} ({len(suite.workloads)} workloads, "
+            f"at most {most})"
+        )
+    return Finding("verdicts", Level.OK, "; ".join(said))

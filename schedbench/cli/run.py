@@ -19,6 +19,7 @@ from schedbench import arms, profiles, suites, workload
 from schedbench.arms.base import Arm
 from schedbench.cli import Commands, Exit, Output, command
 from schedbench.errors import BenchError
+from schedbench.evaluate import compare
 from schedbench.model import Clock, Profile, SizeClass, Suite, Workload
 from schedbench.records import ArmRecord, Boot, RunFolder, RunRecord
 from schedbench.run.environment import host_facts
@@ -254,6 +255,9 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
             )
         jobs = choose_jobs(options, options.clock)
         record, runner = await _new(options, progress)
+    warnings = warnings_of(record)
+    for said in warnings:
+        progress(f"warning: {said}")
     session = Session(
         folder, record, runner, lambda name: arms.load(name, progress), progress, jobs
     )
@@ -276,10 +280,21 @@ async def _run(options: argparse.Namespace, output: Output) -> Exit:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(ValueError):
                 loop.remove_signal_handler(number)
-    return _report(folder, summary, time.monotonic() - began, output)
+    return _report(folder, summary, warnings, time.monotonic() - began, output)
 
 
-def _report(folder: RunFolder, summary: Summary, seconds: float, output: Output) -> Exit:
+def warnings_of(record: RunRecord) -> list[str]:
+    """What the run cannot show, however it goes."""
+    if len(record.arms) < 2:
+        return []
+    virtual = record.environment.clock is Clock.VIRTUAL
+    said = compare.warning(len(record.seeds), len(record.workloads), paired=virtual)
+    return [said] if said else []
+
+
+def _report(
+    folder: RunFolder, summary: Summary, warnings: list[str], seconds: float, output: Output
+) -> Exit:
     states = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
     lines = [
         f"{summary.taken} samples taken in {seconds / 60:.1f} min; {summary.standing} in "
@@ -289,6 +304,7 @@ def _report(folder: RunFolder, summary: Summary, seconds: float, output: Output)
         f"not taken, see {folder.path}/samples/*.fault*: {key.workload} / {key.arm} / {key.seed}"
         for key in summary.missing
     ]
+    lines += [f"warning: {said}" for said in warnings]
     value = {
         "folder": str(folder.path),
         "stopped": False,
@@ -297,6 +313,7 @@ def _report(folder: RunFolder, summary: Summary, seconds: float, output: Output)
         "states": dict(summary.states),
         "extended": summary.extended,
         "missing": summary.missing,
+        "warnings": warnings,
         "seconds": round(seconds, 1),
     }
     output.result(value, "\n".join(lines))

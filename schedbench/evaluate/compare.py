@@ -17,6 +17,8 @@ from schedbench.evaluate.stats import (
     Effect,
     holm,
     independent,
+    least_p,
+    most_tests,
     paired,
 )
 from schedbench.model import Better, Metric, Sample, Workload
@@ -148,7 +150,9 @@ def too_few(rows: Sequence[Comparison]) -> tuple[str, ...]:
     said = []
     for arm in dict.fromkeys(row.arm for row in rows):
         family = [row for row in rows if row.arm == arm and row.primary]
-        least = min((_least_p(row) for row in family), default=0.0)
+        least = min(
+            (least_p(row.baseline_n, row.arm_n, paired=row.paired) for row in family), default=0.0
+        )
         if least * len(family) > ALPHA:
             most = max(row.arm_n for row in family)
             what = "1 workload" if len(family) == 1 else f"{len(family)} workloads"
@@ -160,10 +164,20 @@ def too_few(rows: Sequence[Comparison]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _least_p(row: Comparison) -> float:
-    if row.paired:
-        return min(1.0, 2.0 ** (1 - row.arm_n))
-    return min(1.0, 2.0 / math.comb(row.baseline_n + row.arm_n, row.arm_n))
+def warning(samples: int, workloads: int, *, paired: bool) -> str:
+    """A sentence if so many samples a side can show no win among so many workloads, else ""."""
+    what = "seeds" if paired else "boots"
+    most = most_tests(samples, paired=paired)
+    if workloads <= most:
+        return ""
+    enough = samples
+    while most_tests(enough, paired=paired) < workloads:
+        enough += 1
+    can = f"a win or loss among {most} workloads at most" if most else "no win or loss at all"
+    return (
+        f"{samples} {what} can show {can}, by Holm's correction; for {workloads} at least "
+        f"{enough} {what} are needed"
+    )
 
 
 def effect(data: Data, ours: Sequence[Sample], theirs: Sequence[Sample], metric: Metric) -> Effect:

@@ -100,6 +100,16 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def least_p(baseline: int, arm: int, *, paired: bool) -> float:
+    """The smallest p that so many samples of each side can have, whatever they measured."""
+    return min(1.0, 2.0 ** (1 - arm) if paired else 2.0 / math.comb(baseline + arm, arm))
+
+
+def most_tests(samples: int, *, paired: bool) -> int:
+    """Among how many tests Holm's correction lets one be significant, with so many a side."""
+    return int(ALPHA / least_p(samples, samples, paired=paired) * (1 + 1e-12))
+
+
 @lru_cache(maxsize=256)
 def subset_sums(weights: tuple[int, ...], size: int | None = None) -> Floats:
     """How many subsets of `weights` (of `size` members, or of any) have each sum.

@@ -11,12 +11,18 @@ from pathlib import Path
 from schedbench.evaluate.compare import Comparison
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.results import Results
-from schedbench.evaluate.stats import LEVEL
 from schedbench.model import Sample, Workload
 from schedbench.report.figures import interval, p_value, quantity, ratio, short
 from schedbench.report.plots import Row, forest, of_comparison, pairs, series, strip
 from schedbench.report.svg import marker
-from schedbench.report.text import READING, broken, troubles
+from schedbench.report.text import (
+    LEVEL_NAME,
+    READING,
+    SCORE_HEAD,
+    broken,
+    score_cells,
+    troubles,
+)
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -94,38 +100,16 @@ def _scores(found: Results, arms: Mapping[str, int]) -> str:
         return "<p>There is only the baseline: nothing to score.</p>\n"
     rows, lines = [], []
     for one in found.scores:
-        count = sum(not term.slos_met for term in one.terms)
-        rows.append(
-            [
-                one.arm,
-                f"{one.score:.3f}",
-                interval(one.score_low, one.score_high),
-                f"{one.geomean:.3f}",
-                interval(one.geomean_low, one.geomean_high),
-                f"{one.overuse:.0%}",
-                f"{count} broken" if count else "met",
-                one.verdict.value,
-            ]
-        )
+        rows.append(score_cells(one))
         said = f"{one.score:.3f} {interval(one.score_low, one.score_high)} {one.verdict}"
         drawn = max(one.score, 1e-3)  # a score can be 0, which has no place on the axis
         high = None if one.score_high is None else max(one.score_high, 1e-3)
         low = one.score_low if high is None else max(one.score_low, 1e-3)
         lines.append(Row(one.arm, arms[one.arm], f"{one.arm}: {said}", drawn, low, high, said))
-    head = [
-        "Arm",
-        "Score",
-        f"{LEVEL:.0%}",
-        "Geomean",
-        f"{LEVEL:.0%}",
-        "Overuse",
-        "Hard SLOs",
-        "Verdict",
-    ]
     caption = "The baseline scores 1. A workload whose hard SLO is broken counts 0."
     return (
         f"<h2>Scores</h2>\n{forest('Scores', lines)}\n"
-        f"{_table(caption, head, rows, numbers=(1, 3, 5))}"
+        f"{_table(caption, SCORE_HEAD, rows, numbers=(1, 3, 5))}"
     )
 
 
@@ -178,7 +162,7 @@ def _comparisons(rows: Sequence[Comparison]) -> str:
         ]
         for row in rows
     ]
-    head = ["Metric", "Arm", "Baseline", "Median", "Ratio", f"{LEVEL:.0%}", "p", "Holm", "n"]
+    head = ["Metric", "Arm", "Baseline", "Median", "Ratio", LEVEL_NAME, "p", "Holm", "n"]
     return _table("", [*head, "Verdict"], cells, numbers=(2, 3, 4, 6, 7))
 
 

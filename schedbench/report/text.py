@@ -10,12 +10,18 @@ from schedbench.evaluate.compare import Comparison, Standing
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.results import Results
 from schedbench.evaluate.score import Score
+from schedbench.evaluate.stats import LEVEL
 from schedbench.report.figures import interval, p_value, quantity, ratio, short
 
 READING = (
     "A ratio over 1 is better than the baseline. A win or loss needs p at most 0.05 after Holm's\n"
     "correction, an interval clear of 1, and a difference of at least 5%."
 )
+
+LEVEL_NAME = f"{LEVEL:.0%}"
+SCORE_HEAD = (
+    "Arm", "Score", LEVEL_NAME, "Geomean", LEVEL_NAME, "Overuse", "Hard SLOs", "Verdict",
+)  # fmt: skip
 
 
 def heading(data: Data, baseline: str) -> str:
@@ -30,7 +36,9 @@ def heading(data: Data, baseline: str) -> str:
 
 def comparisons(rows: Sequence[Comparison]) -> str:
     """Each arm and metric in a line; secondary metrics are indented."""
-    head = ("WORKLOAD", "METRIC", "ARM", "BASELINE", "MEDIAN", "RATIO", "95%", "P", "N", "VERDICT")
+    head = (
+        "WORKLOAD", "METRIC", "ARM", "BASELINE", "MEDIAN", "RATIO", LEVEL_NAME, "P", "N", "VERDICT",
+    )  # fmt: skip
     lines = []
     for row in rows:
         verdict = row.verdict.value + (" (unstable)" if row.unstable else "")
@@ -51,24 +59,23 @@ def comparisons(rows: Sequence[Comparison]) -> str:
     return table(head, lines)
 
 
+def score_cells(row: Score) -> list[str]:
+    """The columns of SCORE_HEAD."""
+    count = sum(not term.slos_met for term in row.terms)
+    return [
+        row.arm,
+        f"{row.score:.3f}",
+        interval(row.score_low, row.score_high),
+        f"{row.geomean:.3f}",
+        interval(row.geomean_low, row.geomean_high),
+        f"{row.overuse:.0%}",
+        f"{count} broken" if count else "met",
+        row.verdict.value,
+    ]
+
+
 def scores(rows: Sequence[Score]) -> str:
-    head = ("ARM", "SCORE", "95%", "GEOMEAN", "95%", "OVERUSE", "HARD SLOS", "VERDICT")
-    lines = []
-    for row in rows:
-        broken = sum(not term.slos_met for term in row.terms)
-        lines.append(
-            (
-                row.arm,
-                f"{row.score:.3f}",
-                interval(row.score_low, row.score_high),
-                f"{row.geomean:.3f}",
-                interval(row.geomean_low, row.geomean_high),
-                f"{row.overuse:.0%}",
-                f"{broken} broken" if broken else "met",
-                row.verdict.value,
-            )
-        )
-    return table(head, lines)
+    return table([name.upper() for name in SCORE_HEAD], [score_cells(row) for row in rows])
 
 
 def broken(rows: Sequence[Score]) -> list[str]:

@@ -182,7 +182,8 @@ async def run(
     )
     timed_out = False
     try:
-        await asyncio.wait_for(work, timeout_s)
+        async with asyncio.timeout(timeout_s):  # wait_for leaves a cancelled gather's error unread
+            await work
     except TimeoutError:
         timed_out = True
     finally:

@@ -14,6 +14,7 @@ from schedcpd.infer.questions import AgentClient
 from schedcpd.learn import records
 from schedcpd.model import Outcome, Signal, Status, WorkloadView
 from schedcpd.plan.situation import Plan
+from schedcpd.policy.export import policy_json
 from schedcpd.policy.repository import Repository
 
 
@@ -67,15 +68,6 @@ class Explainer:
 
 def policies(repository: Repository, current: str) -> Sequence[Mapping[str, object]]:
     return [
-        {
-            "name": policy.name,
-            "scheduler": policy.scheduler,
-            "description": policy.description,
-            "intents": [intent.value for intent in policy.intents],
-            "tunables": dict(policy.tunables),
-            "origin": policy.origin,
-            "file": policy.file,
-            "current": policy.name == current,
-        }
+        {**policy_json(policy), "current": policy.name == current}
         for policy in repository.policies()
     ]

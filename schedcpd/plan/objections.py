@@ -14,6 +14,7 @@ def objection(policy: Policy, situation: Situation) -> str:
         return "" if not situation.demand.wanted else _kernel_objection(situation.demand)
     return (
         unusable(policy, situation)
+        or _standing_objection(policy, situation)
         or _machine_objection(policy, situation.machine, situation.demand)
         or _demand_objection(policy, situation.demand)
     )
@@ -34,6 +35,14 @@ def unusable(policy: Policy, situation: Situation) -> str:
     failed = situation.history.failed.get(policy.name)
     if failed is not None:
         return f"it is quarantined: {shown(failed, 200)}"
+    return ""
+
+
+def _standing_objection(policy: Policy, situation: Situation) -> str:
+    limit = policy.limits.setbacks
+    had = situation.history.setbacks.get(policy.name, 0)
+    if limit is not None and had >= limit:
+        return f"had {had} setbacks, its limit is {limit}"
     return ""
 
 

@@ -11,7 +11,7 @@ GUEST_DIR = "/run/schedcp-verify"
 PROBE = f"{GUEST_DIR}/probe.pyz"
 
 _PACKAGE = Path(__file__).parent.parent
-_PARTS = ("__init__.py", "model.py", "errors.py", "host/*.py", "verify/__init__.py")
+_PARTS = ("__init__.py", "model/*.py", "errors.py", "host/*.py", "verify/__init__.py")
 _PROBE_PARTS = "verify/probe/*.py"
 _MAIN = "from schedcpd.verify.probe.__main__ import main\n\nmain()\n"
 

@@ -52,6 +52,27 @@ STATUS = Status(
 )
 
 
+SHIPPED: Mapping[str, object] = {
+    "name": "intent-default",
+    "scheduler": "intent",
+    "description": "one class for each intent",
+    "intents": ["latency", "batch"],
+    "chosen_for": ["latency"],
+    "tunables": {"preempt": True, "slice_us": 3000},
+    "machines": {"power": "ac"},
+    "slo": {"latency": {"delay_p99_us": 5000.0}},
+    "limits": {},
+    "priority": 50,
+    "origin": "shipped",
+    "author": "",
+    "extends": "",
+    "file": "/usr/share/schedcp/policies.d/intent.yaml",
+    "line": 4,
+    "sha256": "ab" * 32,
+    "current": True,
+}
+
+
 def view(number: int, unit: str, *, comm: str = "", uid: int | None = None) -> WorkloadView:
     """A workload in /system.slice whose name is its unit without the suffix."""
     name = unit.rsplit(".", 1)[0]
@@ -81,6 +102,7 @@ class FakeControl:
         self.pinned: dict[str, IntentClass] = {}
         self.observers: list[Observer] = []
         self.records: list[LearnedRecord] = []
+        self.shelf: list[Mapping[str, object]] = [SHIPPED]
         for number, unit in enumerate(units, start=100):
             self.add(view(number, unit))
 
@@ -239,18 +261,7 @@ class FakeControl:
         return found[:limit]
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        return [
-            {
-                "name": "intent-default",
-                "scheduler": "intent",
-                "description": "one class for each intent",
-                "intents": ["latency", "batch"],
-                "tunables": {"slice_us": 3000},
-                "origin": "shipped",
-                "file": "/usr/share/schedcp/policies.d/intent.yaml",
-                "current": True,
-            }
-        ]
+        return list(self.shelf)
 
     def _record(self, *call: str) -> None:
         self.calls.append(call)

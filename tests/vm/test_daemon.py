@@ -293,9 +293,10 @@ async def test_an_ejection_leads_back_is_recorded_and_not_retried(machine: Insta
 async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Installed) -> None:
     path = "/etc/schedcp/schedcpd.yaml.d/zz-canary.yaml"
     await machine.sh(f"echo 'deploy: {{canary_s: 20}}' > {path} && systemctl reload schedcpd")
+    await machine.sh("systemctl stop hogs", fails=True)  # of a run before
     await machine.start_unit("hogs", HOGS)
     await machine.sh("schedctl apply steady")
-    assert "on trial for 20 s" in (await machine.status())["reason"]
+    assert "on trial for 20 s" in (await machine.status())["state_reason"]
     await machine.until("schedctl log --kind deployment", "steady passed its canary")
     watch = asyncio.create_task(machine.vm.run(["python3", "-c", SWAPS % 30], timeout_s=120))
     await machine.sh("schedctl apply rotting")
@@ -303,7 +304,7 @@ async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Install
     await machine.until("schedctl status", "fallback")
     after = await machine.status()
     assert (after["policy"], after["policy_source"]) == ("steady", "fallback")
-    assert "p99 run delay of normal" in after["reason"]
+    assert "p99 run delay of normal" in after["state_reason"]
     looks = [line.split() for line in (await watch).check().text.splitlines()]
     seen = [(float(at), enabled == "True", int(seq)) for at, enabled, seq in looks]
     first = seen[0][2]

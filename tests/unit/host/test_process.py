@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from pathlib import Path
 
@@ -60,6 +61,19 @@ async def test_cancellation_kills_too(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await gone(int(file.read_text()))
+
+
+async def test_a_cancelled_run_leaves_no_error_that_nobody_reads() -> None:
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: said.append(what["message"]))
+    task = asyncio.create_task(run(["sleep", "100"], timeout_s=100))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    del task
+    gc.collect()
+    assert said == []
 
 
 async def test_output_beyond_the_cap_is_read_and_dropped() -> None:

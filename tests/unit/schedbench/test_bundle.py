@@ -26,7 +26,7 @@ from schedbench.records import RunFolder, RunRecord, dump
 from schedcpd.errors import UnsupportedError
 from schedcpd.host import process
 
-from .synthetic import lose, noisy, record, workload, write
+from .synthetic import RATE, TIME, lose, noisy, record, workload, write
 
 PATH = "samples/w00.default.1.json"
 
@@ -258,6 +258,36 @@ async def test_a_training_sample_is_checked_too(tmp_path: Path) -> None:
     manifest.write(folder.path, tmp_path / "bundle")
     wrong = failed(await verify(tmp_path / "bundle", Options(unsigned_ok=True)))
     assert "training of w00, other, seed 900" in wrong["raw data"]
+
+
+def with_pattern(tmp_path: Path, pattern: str, printed: str) -> Path:
+    """A bundle by somebody whose workload reads its rate with this pattern."""
+    metrics = (TIME, replace(RATE, source=f"regex:{pattern}"))
+    of = record([workload("w00", metrics=metrics)], seeds=(1, 2))
+
+    def prints(sample: Sample) -> Sample:
+        return replace(sample, repeats=tuple(replace(r, output=printed) for r in sample.repeats))
+
+    folder = write(tmp_path / "run", of, noisy(1, other=0.8), prints)
+    manifest.write(folder.path, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+async def test_a_pattern_without_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = with_pattern(tmp_path, "((a|aa)+)+$", "a" * 200 + "b")
+    monkeypatch.setattr("schedbench.bundle.raw.raw_problems.__defaults__", (0.2,))
+    wrong = failed(await verify(bundle, Options(unsigned_ok=True)))
+    assert "w00, default, seed 1: its metrics could not be read within 0.2 s" in wrong["raw data"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("(", "unterminated"), ("rate [0-9]+", "no such group")]
+)
+async def test_a_pattern_that_is_none_is_named(tmp_path: Path, pattern: str, said: str) -> None:
+    bundle = with_pattern(tmp_path, pattern, "rate 5")
+    assert said in failed(await verify(bundle, Options(unsigned_ok=True)))["raw data"]
 
 
 async def test_overuse_is_counted_again(tmp_path: Path) -> None:

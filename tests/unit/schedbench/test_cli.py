@@ -16,6 +16,8 @@ from schedbench.errors import BenchError
 from schedbench.model import Clock, Profile, SizeClass
 from schedcpd.errors import ConfigErrors
 
+from .synthetic import record
+
 
 def options(*argv: str) -> argparse.Namespace:
     return build_parser().parse_args(["run", *argv])
@@ -98,6 +100,23 @@ def test_seeds() -> None:
     assert len(run.choose_seeds(options("--clock", "virtual"), suite)) >= 10
     with pytest.raises(BenchError):
         run.parse_seeds("1000000")
+
+
+@pytest.mark.parametrize(
+    ("boots", "clock", "said"),
+    [
+        (3, Clock.WALL, ["3 boots can show no win or loss at all, by Holm's correction; for 6 "]),
+        (6, Clock.WALL, []),
+        (7, Clock.VIRTUAL, ["7 seeds can show a win or loss among 3 workloads at most"]),
+        (10, Clock.VIRTUAL, []),
+    ],
+)
+def test_too_few_samples_for_a_verdict_are_told_before(
+    boots: int, clock: Clock, said: list[str]
+) -> None:
+    found = run.warnings_of(record(6, seeds=range(boots), clock=clock))
+    assert [line[: len(start)] for line, start in zip(found, said, strict=True)] == said
+    assert run.warnings_of(record(6, ("default",), range(boots), clock)) == []
 
 
 def test_a_changed_suite_has_another_name() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,8 @@ from schedbench import records
 from schedbench.errors import RecordError
 from schedbench.model import (
     Better,
-    Clock,
-    Environment,
     Metric,
     Part,
-    Profile,
     Repeat,
     Sample,
     SampleKey,
@@ -27,9 +25,9 @@ from schedbench.model import (
     Size,
     SizeClass,
     Slo,
-    Suite,
-    Workload,
 )
+
+from .synthetic import record, workload
 
 KEY = SampleKey("xz", "policy:intent", 7)
 
@@ -53,27 +51,13 @@ def a_sample(key: SampleKey = KEY, **changes: Any) -> Sample:
 
 
 def a_run(**changes: Any) -> records.RunRecord:
-    workload = Workload(
-        name="xz", title="t", why="w", packages=("xz-utils",), drivers=(), programs=("/bin/xz",),
-        parts=(Part("main", "batch", 100),), setup="true", run="true", check="true",
-        metrics=(Metric("seconds", "s", Better.LOWER, "elapsed"),),
+    xz = workload(
+        "xz", packages=("xz-utils",), programs=("/bin/xz",), parts=(Part("main", "batch", 100),),
+        title="t", setup="true", metrics=(Metric("seconds", "s", Better.LOWER, "elapsed"),),
         slos=(Slo("seconds", 1.25, True),), sizes={SizeClass.SMOKE: Size({"MB": "8"}, 2, 60.0)},
-        clocks=frozenset(Clock), visible=("title",), perturbation="data", digest="d" * 64,
+        visible=("title",),
     )  # fmt: skip
-    given: dict[str, Any] = {
-        "suite": Suite("smoke", ("xz",), {"xz": 1.0}, 0.5, (0.25, 4.0), SizeClass.SMOKE, 3),
-        "environment": Environment(Clock.WALL, "cpus4", SizeClass.SMOKE, "k", "i", "q", "tcg"),
-        "profile": Profile("cpus4"),
-        "boot": records.Boot.RESUME,
-        "plan_seed": 1,
-        "seeds": (1, 2, 3),
-        "workloads": (workload,),
-        "arms": (records.ArmRecord("default", False, {"knobs": {}}),),
-        "host": {"cpus": 4},
-        "began": 1.8e9,
-        "schedbench": "0.1.0",
-    }
-    return records.RunRecord(**{**given, **changes})
+    return replace(record([xz], ("default",), (1, 2, 3)), **changes)
 
 
 def test_a_sample_and_a_run_come_back_equal() -> None:
@@ -164,8 +148,8 @@ def test_a_sample_under_another_ones_name_is_refused(tmp_path: Path) -> None:
 def test_what_makes_runs_unlike_is_named() -> None:
     assert records.unlike(a_run(), a_run(host={}, began=2.0, plan_seed=9)) == []
     other = a_run(
-        environment=Environment(Clock.WALL, "cpus4", SizeClass.SMOKE, "other", "i", "q", "tcg"),
-        boot=records.Boot.COLD,
+        environment=replace(a_run().environment, kernel="other"),
+        boot=records.Boot.RESUME,
         arms=(records.ArmRecord("default", False, {"knobs": {"a": 1}}),),
     )
     assert records.unlike(a_run(), other) == ["environment.kernel", "boot", "arms.default"]

@@ -152,7 +152,7 @@ async def test_several_at_a_time_are_the_same_samples(tmp_path: Path) -> None:
 
 async def test_another_run_is_not_put_into_the_folder(tmp_path: Path) -> None:
     await go(tmp_path, FakeRunner())
-    other = replace(a_record(), plan_seed=9, boot=Boot.COLD)
+    other = replace(a_record(), plan_seed=9, boot=Boot.RESUME)
     with pytest.raises(UnlikeError, match="boot, plan_seed"):
         await go(tmp_path, FakeRunner(), other)
 

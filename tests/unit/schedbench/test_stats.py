@@ -203,3 +203,16 @@ def test_false_positives_stay_at_or_under_the_stated_level() -> None:
     for count in (tests, intervals, pairs):
         assert count / rounds <= stats.ALPHA + room
     assert pairs > 0 and tests > 0  # it does reject: the level is used, not avoided
+
+
+@pytest.mark.parametrize(
+    ("samples", "pairs", "most"),
+    [(3, False, 0), (5, False, 6), (6, False, 23), (6, True, 1), (10, True, 25)],
+)
+def test_how_many_tests_a_correction_leaves_room_for(samples: int, pairs: bool, most: int) -> None:
+    assert stats.most_tests(samples, paired=pairs) == most
+    best = list(map(float, range(samples))), [value - 100.0 for value in range(samples)]
+    least = (stats.paired if pairs else stats.independent)(*best).p
+    for count in (max(most, 1), most + 1):
+        significant = stats.holm([least] * count)[0] <= stats.ALPHA
+        assert significant == (count <= most)
