@@ -34,6 +34,7 @@ TOGETHER = max(1, (os.cpu_count() or 1) // CORES)  # machines, each of which kee
 BAD_BY_DEFAULT = frozenset(
     {"null_deref", "init_fails", "nested_loop", "lost_task", "strict_weight", "kthread_last"}
     | {"all_on_first", "cgroup_exit_error", "late_loss", "inserts_again", "free_on_first"}
+    | {"two_cpus_only", "offline_error"}
 )
 GOOD_BY_DEFAULT = frozenset({"vtime", "central", "cgroup_flat"})
 

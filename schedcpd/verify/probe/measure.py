@@ -90,6 +90,28 @@ def conserve(seconds: float = 2.0) -> dict[str, float]:
     return shares
 
 
+def unplug(healthy: Callable[[], bool]) -> tuple[int, bool]:
+    """Takes the last CPU away from work that may run anywhere, and gives it back.
+
+    Which CPU, and whether the scheduler was still there after both.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    online = Path(f"/sys/devices/system/cpu/cpu{cpus[-1]}/online")
+    load = workers.free_to_move(cpus)
+    pids = workers.start(load, Slots(len(load)))
+    try:
+        time.sleep(0.3)
+        online.write_text("0", encoding="ascii")
+        time.sleep(1.0)
+        survived = healthy()
+        online.write_text("1", encoding="ascii")
+        time.sleep(0.3)
+        return cpus[-1], survived and healthy()
+    finally:
+        online.write_text("1", encoding="ascii")
+        workers.stop_soon(pids, 3.0)
+
+
 def _cpu_times() -> dict[str, tuple[int, int]]:
     """Idle (with waiting for disks) and all ticks of each CPU."""
     found = {}
