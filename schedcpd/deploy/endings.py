@@ -19,6 +19,8 @@ from schedcpd.model import ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
 
 # enum scx_exit_code: the kernel asks for the same scheduler again (CPU hotplug)
 ACT_RESTART = 1 << 48
+# CPUs go and come one by one when a machine sleeps or is resized; more in a minute is a loop.
+RESTARTS = 8
 
 
 class Endings:
@@ -26,7 +28,7 @@ class Endings:
 
     def __init__(self, core: Core, swap: Swap) -> None:
         self._core, self._swap = core, swap
-        self._restarted_id = ""  # the deployment that came of the last ACT_RESTART
+        self._restarts_ns: list[int] = []  # of the last minute, after ACT_RESTART
 
     async def vanished(self, current: Deployment) -> None:
         """Ours seems to be gone. Finds out why, without waking a host that somebody stopped."""
@@ -77,7 +79,7 @@ class Endings:
             record is not None
             and kind == ExitKind.UNREG_KERN
             and bool(record.code & ACT_RESTART)
-            and self._restarted_id != current.id
+            and self._may_restart()
         )
         state = replace(core.state, current=None)
         if kind == ExitKind.SYSRQ:
@@ -94,13 +96,19 @@ class Endings:
         if target is not None and await self._swap.fall_back(target, sentence):
             restored = core.state.current
             if restored is not None:
-                if restart:
-                    self._restarted_id = restored.id
                 core.listener.deploy_rolled_back(current.policy, restored.policy, sentence)
         elif not core.kill_switch.reason():
             core.listener.deploy_rolled_back(current.policy, "kernel-default", sentence)
         if core.state.current is None:
             await core.host.disconnect()
+
+    def _may_restart(self) -> bool:
+        now = self._core.clock.monotonic_ns()
+        self._restarts_ns = [at for at in self._restarts_ns if now - at < 60 * 10**9]
+        if len(self._restarts_ns) >= RESTARTS:
+            return False
+        self._restarts_ns.append(now)
+        return True
 
     async def regressed(
         self, current: Deployment, trouble: str, measures: Mapping[str, float], *, deaf: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from schedcpd.deploy.endings import RESTARTS
 from schedcpd.errors import (
     BusyError,
     ForeignSchedulerError,
@@ -213,15 +214,22 @@ async def test_an_ejection_without_another_to_go_to_ends_in_the_default(rig: Rig
     assert rig.told.rollbacks[-1][:2] == ("a", "kernel-default")
 
 
-async def test_hotplug_asks_for_one_reload_of_the_same(rig: Rig) -> None:
+async def test_hotplug_asks_for_a_reload_of_the_same(rig: Rig) -> None:
     await proven(rig, "a")
+    for _ in range(RESTARTS):  # a laptop sleeps: one CPU after the other
+        rig.machine.end(ExitKind.UNREG_KERN, "hotplug", RESTART)
+        await rig.settle()
+        assert rig.manager.view().current.policy == "a"  # type: ignore[union-attr]
+    assert len(rig.machine.loads) == 1 + RESTARTS
+    rig.clock.pass_s(60)
     rig.machine.end(ExitKind.UNREG_KERN, "hotplug", RESTART)
     await rig.settle()
     assert rig.manager.view().current.policy == "a"  # type: ignore[union-attr]
-    rig.machine.end(ExitKind.UNREG_KERN, "hotplug", RESTART)
-    await rig.settle()
-    assert state(rig) is DaemonState.DEFAULT  # twice in a row is no hotplug any more
-    assert rig.machine.loads == ["sha-a", "sha-a"]
+    for _ in range(RESTARTS):
+        if state(rig) is DaemonState.ACTIVE:
+            rig.machine.end(ExitKind.UNREG_KERN, "hotplug", RESTART)
+            await rig.settle()
+    assert state(rig) is DaemonState.DEFAULT  # that often in a minute is no hotplug any more
 
 
 async def test_sysrq_counts_as_the_kill_switch(rig: Rig) -> None:

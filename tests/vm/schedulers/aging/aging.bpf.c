@@ -4,7 +4,8 @@
  *
  * `after_ms` after it was loaded its slices are `factor` times as long, and so is what everybody
  * waits while more tasks want to run than there are CPUs. Nothing is lost and nobody starves:
- * only measures show it.
+ * only measures show it. With `starve_after_ms` everybody starves instead, and the kernel's own
+ * watchdog takes half a minute to see it.
  */
 #include "schedcp_compat.bpf.h"
 
@@ -17,9 +18,10 @@ char _license[] SEC("license") = "GPL";
 
 enum { DSQ_ALL };
 
-const volatile u32 slice_us = 8000; /* of every task, in microseconds */
-const volatile u32 after_ms = 0;    /* until slices grow, in milliseconds; 0: never */
-const volatile u32 factor = 2;	    /* by how much they grow */
+const volatile u32 slice_us = 8000;	/* of every task, in microseconds */
+const volatile u32 after_ms = 0;	/* until slices grow, in milliseconds; 0: never */
+const volatile u32 factor = 2;		/* by how much they grow */
+const volatile u32 starve_after_ms = 0; /* until nobody is served but kernel threads; 0: never */
 
 static u64 loaded_ns;
 
@@ -41,12 +43,16 @@ static struct times *times_of(struct task_struct *p)
 	return bpf_task_storage_get(&times, p, NULL, 0);
 }
 
+static u64 age_ms(void)
+{
+	return (bpf_ktime_get_ns() - loaded_ns) / 1000000;
+}
+
 static u64 slice_now(void)
 {
-	u64 age_ms = (bpf_ktime_get_ns() - loaded_ns) / 1000000;
 	u64 slice = (u64)slice_us * 1000;
 
-	return after_ms && age_ms >= after_ms ? slice * factor : slice;
+	return after_ms && age_ms() >= after_ms ? slice * factor : slice;
 }
 
 void SC_OP(aging_enqueue, struct task_struct *p, u64 enq_flags)
@@ -63,7 +69,8 @@ void SC_OP(aging_enqueue, struct task_struct *p, u64 enq_flags)
 
 void SC_OP(aging_dispatch, s32 cpu, struct task_struct *prev)
 {
-	sc_move_to_local(DSQ_ALL);
+	if (!starve_after_ms || age_ms() < starve_after_ms)
+		sc_move_to_local(DSQ_ALL);
 }
 
 void SC_OP(aging_running, struct task_struct *p)
@@ -114,6 +121,6 @@ struct sched_ext_ops aging_ops = {
 	.init_task = (void *)aging_init_task,
 	.init = (void *)aging_init,
 	.exit = (void *)aging_exit,
-	.timeout_ms = 10000,
+	.timeout_ms = 30000,
 	.name = "schedcp_aging",
 };
