@@ -45,6 +45,7 @@ from schedcpd.pipeline.situation import situation_of
 from schedcpd.pipeline.told import Told
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
+from schedcpd.verify.requests import Examiner
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Pipeline:
             note=self._note,
         )
         deploy.listen(self._told)
+        self._examiner = Examiner(self._told)
 
     # ------------------------------------------------------------ life
 
@@ -144,6 +146,7 @@ class Pipeline:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._examiner.close()
         await self._questions.close()
         await self._deploy.stop()
         await self._history.close()
@@ -413,6 +416,14 @@ class Pipeline:
         problems = settings.repository.problems()
         if problems:
             raise ConfigErrors(problems)
+
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        id_ = self._examiner.begin(name, text, run=run)
+        self._operator("verify", name, actor, id_)
+        return id_
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        return self._examiner.result(id_)
 
     # ------------------------------------------------------------ small things
 

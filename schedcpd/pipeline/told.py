@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What deploying tells: into history, to observers, and to the planner that it may look again."""
+"""What deploying and verifying tell: into history, to observers, and to the planner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OUTCOMES = 32
 
 
 class Told:
-    """Implements deploy.ports.Listener."""
+    """Implements deploy.ports.Listener and verify.requests.Told."""
 
     def __init__(
         self,
@@ -69,6 +69,14 @@ class Told:
     def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
         for observer in self._observers:
             observer.rolled_back(old_policy, new_policy, reason)
+
+    def verify_progress(self, id_: str, check: str) -> None:
+        for observer in self._observers:
+            observer.verify_progress(id_, check)
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None:
+        for observer in self._observers:
+            observer.verify_ended(id_, passed, sentence)
 
     def deploy_note(self, sentence: str) -> None:
         self._note(sentence)
