@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
