@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schedcpd.host.vitals import Vitals
 from schedcpd.model import IntentClass
 
 P99 = 0.99
-MIN_RUNS = 100  # fewer in a window say nothing about its slowest hundredth
+MIN_RUNS = 500  # fewer in a window say little about its slowest hundredth
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,6 @@ class Look:
     at_ns: int
     vitals: Vitals
     delays: Mapping[IntentClass, Sequence[int]] = field(default_factory=dict)
-    run_ns: int = 0  # of all classes
 
     @classmethod
     def of(cls, at_ns: int, vitals: Vitals, stats: Mapping[str, Any]) -> Look:
@@ -34,7 +33,6 @@ class Look:
             at_ns,
             vitals,
             {c: [int(count) for count in one.get("delay_hist", ())] for c, one in known},
-            sum(int(one.get("run_ns", 0)) for _, one in known),
         )
 
 
@@ -44,10 +42,29 @@ class Window:
 
     end_ns: int
     seconds: float
-    tails: Mapping[IntentClass, float]  # p99 run delay of the classes that ran often enough
-    busy: float = 0.0  # CPUs' worth of running
+    tails: dict[IntentClass, float]  # p99 run delay of the classes that ran often enough
+    busy: float = 0.0  # CPUs' worth of work, whoever did it
     waited: float | None = None  # of the time some task waited for a CPU
     errors_per_s: float = 0.0
+
+    @property
+    def begin_ns(self) -> int:
+        return self.end_ns - int(self.seconds * 1e9)
+
+    def worse(self, other: Window | None) -> Window:
+        """This one, with whatever was worse in the other."""
+        if other is None:
+            return self
+        both = {
+            c: max(w.tails.get(c, 0.0) for w in (self, other)) for c in self.tails | other.tails
+        }
+        shares = [w.waited for w in (self, other) if w.waited is not None]
+        return replace(
+            self,
+            tails=both,
+            busy=max(self.busy, other.busy),
+            waited=max(shares) if shares else None,
+        )
 
     @property
     def measures(self) -> dict[str, float]:
@@ -70,7 +87,7 @@ def window(first: Look, last: Look) -> Window:
     if first.vitals.waited_us is not None and last.vitals.waited_us is not None:
         waited = (last.vitals.waited_us - first.vitals.waited_us) / 1e6 / seconds
     errors = max(0, last.vitals.errors - first.vitals.errors)
-    busy = max(0, last.run_ns - first.run_ns) / 1e9 / seconds
+    busy = max(0.0, last.vitals.busy_s - first.vitals.busy_s) / seconds
     return Window(last.at_ns, seconds, tails, busy, waited, errors / seconds)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ class Vitals:
 
     waited_us: int | None = None  # some task waited for a CPU; None: no PSI
     errors: int = 0
+    busy_s: float = 0.0  # of all CPUs together, idle and waiting for disks left out
 
 
 class VitalsReader(Protocol):
@@ -41,8 +43,9 @@ class SysVitals:
     def read(self) -> Vitals:
         """What is not there or unreadable counts as None or nothing."""
         pressure = read_small(self._root + "/proc/pressure/cpu", 4096) or ""
+        stat = read_small(self._root + "/proc/stat", 4096) or ""
         events = read_small(self._root + "/sys/kernel/sched_ext/root/events", 16384) or ""
-        return Vitals(_waited_us(pressure), _errors(events))
+        return Vitals(_waited_us(pressure), _errors(events), _busy_s(stat))
 
 
 def _waited_us(text: str) -> int | None:
@@ -52,6 +55,15 @@ def _waited_us(text: str) -> int | None:
             total = line.rpartition("total=")[2]
             return int(total) if total.isdigit() else None
     return None
+
+
+def _busy_s(text: str) -> float:
+    """The line `cpu` of Documentation/filesystems/proc.rst, 1.8; guests are within user time."""
+    name, *ticks = text.partition("\n")[0].split()[:9] or [""]
+    if name != "cpu" or len(ticks) < 5 or not all(each.isdigit() for each in ticks):
+        return 0.0
+    numbers = [int(each) for each in ticks]
+    return (sum(numbers) - numbers[3] - numbers[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _errors(text: str) -> int:

@@ -89,9 +89,10 @@ class FakeVitals:
 
     waited_us: int | None = 0
     errors: int = 0
+    busy_s: float = 0.0
 
     def read(self) -> Vitals:
-        return Vitals(self.waited_us, self.errors)
+        return Vitals(self.waited_us, self.errors, self.busy_s)
 
 
 class FakeMachine:

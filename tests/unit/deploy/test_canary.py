@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,12 +36,11 @@ async def deploy(rig: Rig, one: Candidate | str, *, asked: bool = True) -> None:
 
 
 async def seconds(rig: Rig, count: int, bucket: int, name: str = "normal") -> None:
-    """`count` looks, a second apart; 500 runs in each second waited as long as `bucket` says."""
+    """`count` looks, a second apart, one CPU busy; 500 runs in each waited as `bucket` says."""
     for _ in range(count):
         rig.clock.pass_s(1)
         one = rig.machine.classes.setdefault(name, {"runs": 0, "run_ns": 0, "delay_hist": [0] * 64})
         one["runs"] += 500
-        one["run_ns"] += 10**9
         one["delay_hist"][bucket] += 500
         await rig.manager.look()
 
@@ -106,7 +106,7 @@ async def test_more_load_than_before_is_no_regression(rig: Rig) -> None:
     await seconds(rig, 25, USUAL)
     await deploy(rig, "b")
     for _ in range(30):
-        rig.machine.classes["normal"]["run_ns"] += 3 * 10**9  # four CPUs' worth, it was one
+        rig.vitals.busy_s += 3  # four CPUs' worth, it was one
         await seconds(rig, 1, DOUBLED)
     assert runs(rig) == "b"
     assert rig.told.promoted[-1] == "b"
@@ -154,6 +154,17 @@ async def test_a_longer_tail_after_the_canary_is_no_breach_without_a_promise(rig
     await seconds(rig, 25, USUAL)
     await seconds(rig, 10, DOUBLED + 3)
     assert runs(rig) == "a"
+
+
+async def test_pressure_of_more_work_is_no_regression(rig: Rig) -> None:
+    await seconds(rig, 3, USUAL)  # the kernel's default
+    await deploy(rig, "a")  # since a build begins, say
+    for _ in range(30):
+        assert rig.vitals.waited_us is not None
+        rig.vitals.waited_us += 900_000
+        rig.vitals.busy_s += 3
+        await seconds(rig, 1, USUAL)
+    assert rig.told.promoted == ["a"]
 
 
 async def test_pressure_that_rises_ends_a_trial(rig: Rig) -> None:
@@ -236,11 +247,13 @@ def test_twice_the_delays_is_twice_the_tail(histogram: list[int], share: float) 
 
 
 def test_a_window_is_of_what_happened_in_it() -> None:
-    first = Look.of(10**9, Vitals(1000, 5), {"classes": {"normal": {"delay_hist": [0, 900, 0]}}})
+    first = Look.of(
+        10**9, Vitals(1000, 5, 9.0), {"classes": {"normal": {"delay_hist": [0, 900, 0]}}}
+    )
     last = Look.of(
         3 * 10**9,
-        Vitals(501_000, 45),
-        {"classes": {"normal": {"run_ns": 10**9, "delay_hist": [0, 900, 200]}}},
+        Vitals(501_000, 45, 10.0),
+        {"classes": {"normal": {"delay_hist": [0, 900, 600]}}},
     )
     seen = window(first, last)
     assert seen.tails == {IntentClass.NORMAL: pytest.approx(0.008, rel=0.02)}
@@ -261,4 +274,6 @@ def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
     events.write_text(
         "SCX_EV_SELECT_CPU_FALLBACK 7\nSCX_EV_ENQ_SKIP_EXITING 1000\nSCX_EV_INSERT_NOT_OWNED 2\n"
     )
-    assert SysVitals(tmp_path).read() == Vitals(1234567, 9)
+    (tmp_path / "proc/stat").write_text("cpu  100 5 50 9000 40 1 4 0 0 0\ncpu0 1 2 3\n")
+    seconds = 160 / os.sysconf("SC_CLK_TCK")
+    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds)
