@@ -42,7 +42,7 @@ class Window:
 
     end_ns: int
     seconds: float
-    tails: dict[IntentClass, float]  # p99 run delay of the classes that ran often enough
+    tails: Mapping[IntentClass, float]  # p99 run delay of the classes that ran often enough
     busy: float = 0.0  # CPUs' worth of work, whoever did it
     waited: float | None = None  # of the time some task waited for a CPU
     errors_per_s: float = 0.0
@@ -55,13 +55,13 @@ class Window:
         """This one, with whatever was worse in the other."""
         if other is None:
             return self
-        both = {
-            c: max(w.tails.get(c, 0.0) for w in (self, other)) for c in self.tails | other.tails
-        }
+        tails = dict(other.tails)
+        for intent, tail in self.tails.items():
+            tails[intent] = max(tail, tails.get(intent, 0.0))
         shares = [w.waited for w in (self, other) if w.waited is not None]
         return replace(
             self,
-            tails=both,
+            tails=tails,
             busy=max(self.busy, other.busy),
             waited=max(shares) if shares else None,
         )

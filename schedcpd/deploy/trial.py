@@ -92,13 +92,10 @@ class Trial:
                 was = f", it was {usual:.0f} before" if usual is not None else ""
                 said = f", its policy promises {promise:.0f}" if promise else ""
                 yield f"p99 run delay of {intent} is {tail:.0f} µs{was}{said} (limit {allowed:.0f})"
-        waits = next((b.waited for b in bases if b.waited is not None), None)
-        if self.on_trial and waits is not None and window.waited is not None:
-            if window.waited > waits + limits.pressure_rise:
-                yield (
-                    f"tasks wait for a CPU {window.waited:.0%} of the time, it was {waits:.0%} "
-                    f"before"
-                )
+        waits = next((b.waited for b in bases if b.waited is not None), 1.0)
+        waited = window.waited or 0.0
+        if self.on_trial and waited > waits + limits.pressure_rise:
+            yield f"tasks wait for a CPU {waited:.0%} of the time, it was {waits:.0%} before"
         if window.errors_per_s > limits.errors_per_s:
             yield f"the kernel counts {window.errors_per_s:.0f} errors of it a second"
 
