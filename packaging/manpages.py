@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
 def placeholder(action: argparse.Action) -> str:
     name = str(action.metavar or action.dest)
-    return {"?": f"[{name}]", "+": f"{name}..."}.get(str(action.nargs), name)
+    return {"?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}.get(str(action.nargs), name)
 
 
 def option_lines(actions: list[argparse.Action]) -> Iterator[str]:

@@ -42,6 +42,7 @@ from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings, deploy_limits
 from schedcpd.policy import repository
+from schedcpd.policy.library import Library
 from schedcpd.verify.child import ChildMaker
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
@@ -149,6 +150,8 @@ def build(
         history=history,
         pins=PinStore(read.state_dir / "pins.json"),
         agent=agent,
+        library=Library(read.state_dir / "policies.sqlite", clock),
+        verdicts=VerdictStore(read.verdict_dirs[0], read.verdict_dirs[-1]).find_any_kernel,
         clock=clock,
         kernel=kernel.release or scx.kernel(),
     )

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return verify(options)
         if options.command == "policy" and options.policy_command == "lint":
-            from schedctl.policy import lint
+            from schedctl.policy_files import lint
 
             return lint(options)
         if options.command == "mcp":

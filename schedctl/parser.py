@@ -148,6 +148,38 @@ def _add_policy(command: argparse.ArgumentParser, common: argparse.ArgumentParse
     diff = add("diff", "show in what two policies differ, the schedulers' defaults included")
     for side in ("a", "b"):
         diff.add_argument(side, metavar=side.upper(), help="a policy, or FILE.yaml[:NAME]")
+    limit = {"metavar": "N", "type": _count, "help": "how many (default 50)", "default": 50}
+    search = add("search", "find policies by words, intent, machine and how they did, best first")
+    search.add_argument("words", metavar="WORD", nargs="*", help="of their descriptions")
+    search.add_argument(
+        "--intent",
+        metavar="INTENT",
+        choices=[each.value for each in IntentClass],
+        default="",
+        help="that serve " + ", ".join(IntentClass),
+    )
+    search.add_argument(
+        "--workload",
+        metavar="TARGET",
+        default="",
+        help="that did well for workloads like this one come first",
+    )
+    search.add_argument(
+        "--here", action="store_true", help="only those for this machine as it is now"
+    )
+    search.add_argument("-n", "--limit", **limit)  # type: ignore[arg-type]
+    history = add("history", "show what happened to policies and how they did, newest first")
+    history.add_argument("name", metavar="NAME", nargs="?", default="", help="only this policy")
+    history.add_argument("-n", "--limit", **limit)  # type: ignore[arg-type]
+    for name, summary in (
+        ("promote", "let a policy be chosen by itself while its content stays the same"),
+        ("retire", "keep a policy from being chosen by itself until it is promoted"),
+    ):
+        change = add(name, summary)
+        change.add_argument("name", metavar="NAME", help="of the policy")
+        change.add_argument(
+            "--reason", default="", metavar="TEXT", help="why, for the history (512 characters)"
+        )
 
 
 def _add_verify(command: argparse.ArgumentParser) -> None:

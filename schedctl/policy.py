@@ -3,48 +3,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from schedcpd.host import process
-from schedctl.exits import CallError
+from schedctl.client import Daemon
+from schedctl.parser import normalise_target
+from schedctl.policy_files import diff, word
 from schedctl.session import Session
-from schedctl.text import Column, Output, safe
-from schedctl.verify import environment
-
-_LINT_TIMEOUT_S = 60.0
-_WORDS = ("file", "line", "current", "sha256", "origin", "author", "description", "name")
-"""What `diff` leaves out: it compares what policies do."""
-
-
-def lint(options: argparse.Namespace) -> int:
-    """Runs it with this process' terminal; its exit code is ours."""
-    argv = [*_lint_argv(as_json=options.json), *options.files]
-    done = subprocess.run(argv, env=environment(), stdin=subprocess.DEVNULL, check=False)
-    return done.returncode if done.returncode >= 0 else 1
-
-
-def _lint_argv(*, as_json: bool) -> list[str]:
-    words = [sys.executable, "-P", "-m", "schedcpd.lint"]
-    return [*words, *(["--json"] if as_json else []), "--"]
-
-
-async def linted(files: list[str]) -> dict[str, Any]:
-    """The JSON document of `lint`. CallError: there is none, and why."""
-    done = await process.run(
-        [*_lint_argv(as_json=True), *files],
-        timeout_s=_LINT_TIMEOUT_S,
-        env={"PYTHONPATH": environment()["PYTHONPATH"]},
-    )
-    try:
-        return dict(json.loads(done.text)["lint"])
-    except (ValueError, KeyError, TypeError) as error:
-        said = "it took too long" if done.timed_out else done.error_text or "no message"
-        raise CallError("Failed", f"the files could not be read: {said}") from error
+from schedctl.text import Column, safe
 
 
 async def listing(session: Session) -> None:
@@ -72,21 +39,13 @@ async def listing(session: Session) -> None:
     session.output.table(columns, rows)
 
 
-def _named(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    for policy in found:
-        if policy.get("name") == name:
-            return policy
-    names = ", ".join(str(policy.get("name", "")) for policy in found)
-    raise CallError("NotFound", f"there is no policy {name}", hint=f"one of: {names}")
-
-
 async def show(session: Session) -> None:
     name = session.options.name
-    policy = _named(await session.read(lambda control: control.policies()), name)
+    policy = await session.read(lambda control: control.show_policy(name))
     if session.output.json_wanted:
         session.output.document("policy", policy)
         return
-    for label, value in _rows(policy):
+    for label, value in [*_rows(policy), *_known(policy)]:
         session.output.line(f"{session.output.paint(f'{label:<11}', 'bold')}  {safe(value)}")
 
 
@@ -106,106 +65,134 @@ def _rows(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Priority", str(policy.get("priority", ""))),
         ("Origin", f"{policy.get('origin', '')}{by}, {place}"),
         ("Content", str(policy.get("sha256", ""))),
+        ("Standing", str(policy.get("standing", ""))),
     ]
-    rows += [(f"  {name}", _word(value)) for name, value in policy.get("tunables", {}).items()]
+    rows += [(f"  {name}", word(value)) for name, value in policy.get("tunables", {}).items()]
     return rows
 
 
-def _word(value: object) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
-
-
 def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {_word(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {word(value)}" for name, value in values.items())
 
 
 def _promises(slo: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(f"{intent} {_pairs(promise)}" for intent, promise in slo.items())
 
 
-# ------------------------------------------------------------ diff
+def _known(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the repository knows of it: why it is not chosen, who verified it, how it did."""
+    rows = [("Not chosen", why) for why in (policy.get("not_chosen"), policy.get("unfit")) if why]
+    for verdict in policy.get("verdicts", ()):
+        said = "passed" if verdict["passed"] else "failed"
+        beyond = "" if verdict["covers"] else ", not for these tunables"
+        rows.append(("Verified", f"{said} on {verdict['kernel']} ({verdict['by']}{beyond})"))
+    if policy.get("verdicts_trouble"):
+        rows.append(("Verified", f"cannot be told: {policy['verdicts_trouble']}"))
+    rows += [("Trial", _trial(trial)) for trial in policy.get("trials", ())]
+    rows += [("Event", _event(event)) for event in policy.get("events", ())]
+    return rows
 
 
-async def diff(session: Session) -> None:
-    sides = session.options.a, session.options.b
-    told: list[dict[str, Any]] = []
-    if any(not _is_file(side) for side in sides):
-        told = await session.read(lambda control: control.policies())
-    one, other = [await _side(side, told) for side in sides]
-    changes = differences(one, other)
-    if session.output.json_wanted:
-        content = {"a": one["name"], "b": other["name"], "changes": changes}
-        session.output.document("diff", content)
-        return
-    if not changes:
-        session.output.line(f"{safe(one['name'])} and {safe(other['name'])} do the same")
-        return
-    table(session.output, changes, sides)
+def _when(at_unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_unix_s))
 
 
-def table(output: Output, changes: list[dict[str, Any]], sides: tuple[str, str]) -> None:
-    rows = [[each["field"], _shown(each["a"]), _shown(each["b"])] for each in changes]
-    titles = ("FIELD", *sides)
-    output.table(
-        [Column(safe(title), shrink=index > 0) for index, title in enumerate(titles)], rows
+def _event(event: Mapping[str, Any]) -> str:
+    why = f": {event['reason']}" if event.get("reason") else ""
+    return f"{_when(event['at_unix_s'])} {event['action']} by {event['actor']}{why}"
+
+
+def _trial(trial: Mapping[str, Any]) -> str:
+    missed = "".join(f"; {sentence}" for sentence in trial.get("missed", ()))
+    machine = trial.get("machine", {})
+    ran = f"{trial['seconds']:.0f} s on {machine.get('cpus')} CPUs, {machine.get('power')}"
+    beside = ", ".join(str(each.get("name")) for each in trial.get("workloads", ())[:3])
+    return (
+        f"{_when(trial['at_unix_s'])} {trial['kind']} after {ran}"
+        f"{' with ' + beside if beside else ''}: {trial['reason']}{missed}"
     )
 
 
-def _shown(value: object) -> str:
-    if value is None:
-        return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list) else _word(value)
+async def search(session: Session) -> None:
+    options = session.options
+    words, target = " ".join(options.words), normalise_target(options.workload)
 
+    async def question(control: Daemon) -> Any:
+        return await control.search_policies(
+            words,
+            intent=options.intent,
+            workload=target,
+            here=options.here,
+            limit=options.limit,
+        )
 
-def _is_file(side: str) -> bool:
-    return "/" in side or side.partition(":")[0].endswith(".yaml")
-
-
-async def _side(side: str, told: list[dict[str, Any]]) -> dict[str, Any]:
-    """NAME of the daemon's, or FILE.yaml[:NAME] as it would be in force."""
-    if not _is_file(side):
-        return _named(told, side)
-    path, colon, name = side.rpartition(":") if not side.endswith(".yaml") else (side, "", "")
-    path = path or side
-    found = await linted([path])
-    if found["errors"]:
-        first = found["errors"][0]
-        where = f"{first['file']}:{first['line']}: {first['field']} {first['message']}"
-        raise CallError("InvalidConfig", where, hint=f"see: schedctl policy lint {path}")
-    policies = found["policies"]
-    if colon:
-        return _named(policies, name)
-    if len(policies) != 1:
-        names = " or ".join(f"{path}:{policy['name']}" for policy in policies)
-        hint = f"name one: {names}" if names else "name a file that has policies"
-        raise CallError("Ambiguous", f"{path} has {len(policies)} policies", hint=hint)
-    return dict(policies[0])
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`{"field", "a", "b"}` for everything that differs; None where one side has it not."""
-    left, right = _flat(one), _flat(other)
-    fields = [*left, *(field for field in right if field not in left)]
-    return [
-        {"field": field, "a": left.get(field), "b": right.get(field)}
-        for field in fields
-        if left.get(field) != right.get(field)
+    found = await session.read(question)
+    if session.output.json_wanted:
+        session.output.document("found", found)
+        return
+    rows = [
+        [
+            each["name"],
+            each["standing"],
+            f"{each['score']:+.2f}" if each["neighbours"] else "-",
+            _nearest(each["neighbours"]),
+            each["unfit"] or "yes",
+            each["description"],
+        ]
+        for each in found
     ]
+    columns = [
+        Column("NAME"),
+        Column("STANDING"),
+        Column("SCORE", right=True),
+        Column("NEAREST", shrink=True),
+        Column("FITS", shrink=True),
+        Column("DESCRIPTION", shrink=True),
+    ]
+    session.output.table(columns, rows)
 
 
-def _flat(policy: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in policy.items():
-        if not above and key in _WORDS:
-            continue
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{above}{key}."))
-        else:
-            flat[above + key] = value
-    return flat
+def _nearest(neighbours: list[Mapping[str, Any]]) -> str:
+    if not neighbours:
+        return "-"
+    first = neighbours[0]
+    return f"{first['workload']} ({first['distance']:.2f}, {first['kind']})"
 
 
-COMMANDS = {"list": listing, "show": show, "diff": diff}
+async def history(session: Session) -> None:
+    name, limit = session.options.name, session.options.limit
+    found = await session.read(lambda control: control.policy_history(name, limit))
+    if session.output.json_wanted:
+        session.output.document("history", found)
+        return
+    rows = [(each["at_unix_s"], each["policy"], "event", _event(each)) for each in found["events"]]
+    rows += [(each["at_unix_s"], each["policy"], "trial", _trial(each)) for each in found["trials"]]
+    rows.sort(key=lambda row: -row[0])
+    columns = [Column("POLICY"), Column("WHAT"), Column("SENTENCE", shrink=True)]
+    session.output.table(columns, [row[1:] for row in rows[:limit]])
+
+
+async def promote(session: Session) -> None:
+    name, reason = session.options.name, session.options.reason
+    after = await session.change(lambda control: control.promote_policy(name, reason))
+    session.said("policy", after, f"{name}: promoted; it may be chosen by itself")
+
+
+async def retire(session: Session) -> None:
+    name, reason = session.options.name, session.options.reason
+    after = await session.change(lambda control: control.retire_policy(name, reason))
+    session.said("policy", after, f"{name}: retired; it is not chosen by itself any more")
+
+
+COMMANDS = {
+    "list": listing,
+    "show": show,
+    "diff": diff,
+    "search": search,
+    "history": history,
+    "promote": promote,
+    "retire": retire,
+}
 
 
 async def policy(session: Session) -> None:

@@ -37,6 +37,7 @@ from schedcpd.model.policy import (
     Rule,
     SchedulerObject,
 )
+from schedcpd.model.repository import PolicyAction, PolicyEvent, Shape, Standing, Trial
 from schedcpd.model.status import DaemonState, InferenceSource, Status, WorkloadView
 from schedcpd.model.values import Tunable, canonical_json
 from schedcpd.model.verify import CheckResult, CheckStatus, KernelBuild, Verdict, VerdictOrigin
@@ -62,6 +63,8 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Policy",
+    "PolicyAction",
+    "PolicyEvent",
     "PolicyLimits",
     "Power",
     "Pressure",
@@ -70,9 +73,12 @@ __all__ = [
     "SchedulerObject",
     "SchedulerStatus",
     "ScxState",
+    "Shape",
     "Signal",
     "SignalKind",
+    "Standing",
     "Status",
+    "Trial",
     "Tunable",
     "Verdict",
     "VerdictOrigin",

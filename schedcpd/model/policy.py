@@ -37,6 +37,20 @@ class Conditions:
     cpus_max: int | None = None
     desktop: bool | None = None
 
+    def objection(self, machine: Machine, desktop: bool) -> str:
+        """Why they do not hold there, "" when they do."""
+        if self.power is not None and self.power is not machine.power:
+            return f"is for {self.power} power, the machine is on {machine.power}"
+        if self.cpus_min is not None and machine.cpus < self.cpus_min:
+            return f"is for {self.cpus_min} CPUs or more, there are {machine.cpus}"
+        if self.cpus_max is not None and machine.cpus > self.cpus_max:
+            return f"is for {self.cpus_max} CPUs or fewer, there are {machine.cpus}"
+        if self.desktop is None or self.desktop is desktop:
+            return ""
+        if self.desktop:
+            return "is for desktops, no desktop application runs"
+        return "is for machines without a desktop, and desktop applications run"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyLimits:

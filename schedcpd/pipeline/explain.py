@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from schedcpd.deploy.admission import GateAdmission
@@ -14,8 +14,6 @@ from schedcpd.infer.questions import AgentClient
 from schedcpd.learn import records
 from schedcpd.model import Outcome, Signal, Status, WorkloadView
 from schedcpd.plan.situation import Plan
-from schedcpd.policy.export import policy_json
-from schedcpd.policy.repository import Repository
 
 
 class Explainer:
@@ -64,10 +62,3 @@ class Explainer:
             return None
         one = stats.get("cgroups", {}).get(str(cgroup_id))
         return records.measures_json(measures_of_one(one)) if one else None
-
-
-def policies(repository: Repository, current: str) -> Sequence[Mapping[str, object]]:
-    return [
-        {**policy_json(policy), "current": policy.name == current}
-        for policy in repository.policies()
-    ]

@@ -35,12 +35,14 @@ from schedcpd.model import (
 from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import explain
+from schedcpd.pipeline.catalogue import Catalogue, Verdicts
 from schedcpd.pipeline.decisions import Decisions
 from schedcpd.pipeline.settings import Load, Settings, deploy_limits
 from schedcpd.pipeline.situation import situation_of
 from schedcpd.pipeline.told import Told
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
+from schedcpd.policy.library import Library
 from schedcpd.verify.requests import Examiner
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ class Pipeline:
         history: History,
         pins: PinStore,
         agent: AgentClient,
+        library: Library,
+        verdicts: Verdicts,
         clock: Clock,
         kernel: str,
     ) -> None:
@@ -75,6 +79,19 @@ class Pipeline:
         self._history, self._agent, self._clock = history, agent, clock
         self._kernel = kernel
         self._explainer = explain.Explainer(deploy, admission, agent)
+        self.catalogue = Catalogue(
+            library,
+            verdicts,
+            repository=lambda: self._settings.repository,
+            machine=machine.read,
+            views=lambda: tuple(self._decisions.views.values()),
+            find=self.find,
+            current=lambda: self.status().policy,
+            changed=lambda: self._replan_in(0),
+            learn=self._learn,
+            clock=clock,
+            kernel=kernel,
+        )
         self._observers: list[Observer] = []
         self._status: Status | None = None
         self._plan: Plan | None = None
@@ -89,6 +106,8 @@ class Pipeline:
             publish=self._publish,
             replan=lambda: self._replan_in(_REPLAN_AFTER_S),
             note=self._note,
+            started=self.catalogue.started,
+            finished=lambda outcome: self._spawn(self.catalogue.finished(outcome)),
         )
         deploy.listen(self._told)
         self._examiner = Examiner(self._told)
@@ -116,6 +135,8 @@ class Pipeline:
         self._note(self._decisions.load_pins())
         for problem in self._settings.repository.problems():
             self._note(str(problem))
+        self._note(self.catalogue.open())
+        await self._take_stock()
         await self._deploy.start()
         if not self._observation.unusable:
             await self._observation.start()
@@ -145,6 +166,7 @@ class Pipeline:
         await self._questions.close()
         await self._deploy.stop()
         await self._history.close()
+        self.catalogue.close()
 
     async def _watch_power(self) -> None:
         power = self._machine.power()
@@ -203,6 +225,7 @@ class Pipeline:
             machine=self._machine.read(),
             views=self._decisions.views.values(),
             setbacks=self._told.setbacks,
+            barred=self.catalogue.barred,
             now_s=self._clock.monotonic_ns() / 1e9,
             unix_s=self._clock.unix_s(),
             choice=choice,
@@ -257,7 +280,7 @@ class Pipeline:
         return self._history.query(limit=limit, kind=kind, subject=subject)
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        return explain.policies(self._settings.repository, self.status().policy)
+        return self.catalogue.listing()
 
     async def explain(self, target: str) -> Mapping[str, object]:
         view = self.find(target) if target else None
@@ -326,6 +349,7 @@ class Pipeline:
             relook_ms=observe.relook_ms, sample_s=observe.sample_s, ignore=observe.ignore
         )
         self._decisions.decide_all()
+        await self._take_stock()
         self._operator("reload", "", actor)
         self._replan_in(0)
         problems = settings.repository.problems()
@@ -341,6 +365,12 @@ class Pipeline:
         return self._examiner.result(id_)
 
     # ------------------------------------------------------------ small things
+
+    async def _take_stock(self) -> None:
+        try:
+            await self.catalogue.take_stock()
+        except SchedcpError as error:
+            self._note(str(error))
 
     def _operator(self, action: str, subject: str, actor: str, detail: str = "") -> None:
         logger.info("%s: %s %s %s", actor, action, subject, detail)

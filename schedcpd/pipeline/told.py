@@ -17,7 +17,10 @@ _OUTCOMES = 32
 
 
 class Told:
-    """Implements deploy.ports.Listener and verify.requests.Told."""
+    """Implements deploy.ports.Listener and verify.requests.Told.
+
+    `started` is told a deployment's id and policy, `finished` its outcome.
+    """
 
     def __init__(
         self,
@@ -28,9 +31,12 @@ class Told:
         publish: Callable[[], None],
         replan: Callable[[], None],
         note: Callable[[str], None],
+        started: Callable[[str, str], None],
+        finished: Callable[[Outcome], None],
     ) -> None:
         self._history, self._clock, self._observers = history, clock, observers
         self._publish, self._replan, self._note = publish, replan, note
+        self._started, self._finished = started, finished
         self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
         self.setbacks: dict[str, int] = {}  # by policy, as far back as history goes
 
@@ -46,6 +52,7 @@ class Told:
 
     def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None:
         reason, source, policy = deployment.reason, deployment.source, deployment.policy
+        self._started(deployment.id, policy)
         now = self._clock.unix_s()
         self._history.add(records.deployment(reason, source, policy, status, now))
 
@@ -60,6 +67,7 @@ class Told:
         if outcome.kind in _SETBACKS:
             self.setbacks[outcome.policy] = self.setbacks.get(outcome.policy, 0) + 1
         self._history.add(records.outcome(outcome, self._clock.unix_s()))
+        self._finished(outcome)
         self._replan()
 
     def deploy_ejected(self, status: SchedulerStatus) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from schedcpd.bus.service import BusService
+from schedcpd.model import IntentClass
 from tests.bus.cli import Schedctl
 from tests.bus.fake_control import SHIPPED, FakeControl
+from tests.bus.private_bus import MockPolkit
 
 NOWHERE = Schedctl("unix:path=/nonexistent/bus")
 MINE = """\
@@ -53,6 +55,9 @@ async def test_show(ctl: Schedctl, service: BusService) -> None:
     assert said["Machines"] == "power ac"
     assert said["Origin"] == "shipped, /usr/share/schedcp/policies.d/intent.yaml:4"
     assert said["preempt"] == "true"
+    assert said["Verified"] == "passed on 7.3.4-test (shipped)"
+    assert "rolled-back after 125 s on 4 CPUs, ac with nginx: an operator" in said["Trial"]
+    assert said["Trial"].endswith("promised 5000")
     found = await ctl("--json", "policy", "show", "intent-default")
     assert found.json["policy"]["tunables"] == {"preempt": True, "slice_us": 3000}
 
@@ -84,8 +89,54 @@ async def test_diff_shows_what_differs_and_nothing_else(
     assert (same.code, same.out) == (0, "lazy and lazy do the same\n")
 
 
+async def test_search_passes_on_what_is_asked(
+    ctl: Schedctl, service: BusService, control: FakeControl
+) -> None:
+    args = ("--intent", "latency", "--workload", "/sys/fs/cgroup/a", "--here", "-n", "3")
+    ran = await ctl("policy", "search", "one", "class", *args)
+    assert control.catalogue.asked == {
+        "words": "one class",
+        "intent": IntentClass.LATENCY,
+        "workload": "/a",
+        "here": True,
+        "limit": 3,
+    }
+    row = dict(zip(*[line.split("\t") for line in ran.out.splitlines()], strict=True))
+    assert (row["NAME"], row["SCORE"], row["FITS"]) == ("intent-default", "+0.88", "yes")
+    assert row["NEAREST"] == "nginx (0.12, replaced)"
+    found = (await ctl("policy", "search", "--json")).json["found"]
+    assert found[0]["neighbours"][0]["distance"] == 0.125
+    assert control.catalogue.asked["intent"] is None
+    for wrong in (("--intent", "fast"), ("-n", "0"), ("-n", "1001")):
+        assert (await ctl("policy", "search", *wrong)).code == 2
+
+
+async def test_promote_and_retire_are_authorised_and_recorded(
+    ctl: Schedctl, service: BusService, control: FakeControl, polkit: MockPolkit
+) -> None:
+    denied = await ctl("policy", "retire", "intent-default")
+    assert (denied.code, control.calls) == (4, [])
+    await polkit.allow_all()
+    ran = await ctl("policy", "retire", "intent-default", "--reason", "too slow here")
+    assert ran.out == "intent-default: retired; it is not chosen by itself any more\n"
+    assert control.calls[0][:2] == ("retired", "intent-default")
+    assert control.calls[0][2].startswith("uid ") and control.calls[0][3] == "too slow here"
+    ran = await ctl("policy", "promote", "intent-default", "--json")
+    assert ran.json["policy"]["standing"] == "promoted"
+    rows = [line.split("\t") for line in (await ctl("policy", "history")).out.splitlines()]
+    assert [row[:2] for row in rows[1:]] == [
+        ["intent-default", "trial"],
+        ["intent-default", "event"],
+        ["intent-default", "event"],
+    ]
+    assert "retired by uid" in rows[3][2] and rows[3][2].endswith("too slow here")
+    for command in ("promote", "retire", "history", "show"):
+        ran = await ctl("policy", command, "nothing")
+        assert (ran.code, "there is no policy nothing" in ran.err) == (1, True)
+
+
 async def test_without_a_daemon_only_lint_works(tmp_path: Path) -> None:
-    for args in (("list",), ("show", "x"), ("diff", "x", "y")):
+    for args in (("list",), ("show", "x"), ("diff", "x", "y"), ("search",), ("retire", "x")):
         assert (await NOWHERE("policy", *args)).code == 3
     (tmp_path / "mine.yaml").write_text(MINE)
     ran = await NOWHERE("policy", "lint", str(tmp_path / "mine.yaml"))

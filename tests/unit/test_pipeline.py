@@ -41,6 +41,7 @@ from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings
 from schedcpd.policy import repository
+from schedcpd.policy.library import Library
 
 from .deploy.rig import KERNEL, Rig
 from .observe.tree import FakeProcesses, FakeTree
@@ -177,6 +178,7 @@ class Daemon:
         self.config = Config(
             deploy=DeployConfig(hold_down_s=0.0), observe=ObserveConfig(relook_ms=(20,))
         )
+        self.verdicts: list[Verdict] = []
         self.new_life()
 
     def load(self, before: repository.Repository | None) -> Settings:
@@ -210,6 +212,8 @@ class Daemon:
             history=History(store),
             pins=PinStore(self.base / "pins.json"),
             agent=self.agent,
+            library=Library(self.base / "policies.sqlite", clock),
+            verdicts=lambda scheduler, sha256: self.verdicts,
             clock=clock,
             kernel=KERNEL.release,
         )
