@@ -27,6 +27,7 @@ from schedcpd.errors import ConfigError, SchedcpError, UnsupportedError
 from schedcpd.host import journal
 from schedcpd.host.cgroupfs import Cgroup2
 from schedcpd.host.clock import SystemClock
+from schedcpd.host.containers import ContainerFiles
 from schedcpd.host.inotify import LibcInotify
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.procfs import Procfs
@@ -124,6 +125,7 @@ def build(
         relook_ms=read.observe.relook_ms,
         sample_s=read.observe.sample_s,
         ignore=read.observe.ignore,
+        containers=ContainerFiles(root),
     )
     pipeline = Pipeline(
         settings=settings,

@@ -129,6 +129,7 @@ def workload_json(view: WorkloadView) -> dict[str, Any]:
     """The profile and its identity in one object."""
     profile = plain(view.profile)
     identity = profile.pop("identity")
+    del identity["labels"]  # they may hold secrets
     return {**profile, **identity, "id": view.profile.id, "pinned": view.pinned}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from schedcpd.host.containers import ContainerFacts
 from schedcpd.model import AppIdentity, AppKind
 
 _UNIT = re.compile(r"^.+\.(service|scope|slice|socket|mount|swap)$")
@@ -29,6 +30,7 @@ _CONTAINER = (
 # A parent directory that makes its child a container (cgroupfs drivers)
 _CONTAINER_PARENT = re.compile(r"^(docker|libpod_parent|pod[0-9a-f-]{36}|actions_job|buildkit)$")
 _PLAIN_ID = re.compile(rf"^(?:libpod-)?({_HEX_ID})$")
+_FULL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SNAP_INSTANCE = re.compile(rf"[-.](?:{_UUID}|[0-9a-f]{{4,12}})$")
 _SESSION = re.compile(r"^session-[A-Za-z0-9]+\.scope$")
@@ -152,6 +154,18 @@ def _container_id(parent: str, part: str) -> str:
     if parent == "lxc" and part not in ("", "lxc"):
         return part
     return ""
+
+
+def full_container_id(cgroup: str) -> str:
+    """The id of the outermost container in a path, 64 hex digits; "" when there is none."""
+    found = _FULL_ID.search(cgroup)
+    return found[0] if found else ""
+
+
+def with_container(identity: AppIdentity, facts: ContainerFacts) -> AppIdentity:
+    """Adds what its engine's files say; it is called by its name where that is known."""
+    name = facts.name or identity.name
+    return replace(identity, name=name, image=facts.image, labels=facts.labels)
 
 
 def not_yet_executed(executable: str, comm: str) -> bool:

@@ -190,7 +190,7 @@ class Catalogue:
 
         def look() -> list[Found]:
             ranks = self._library.find_words(words) if words.strip() else None
-            trials = self._library.trials() if shape else []
+            trials = self._library.every_trial() if shape else ()
             return search(policies, trials, replace(asked, words=ranks))[:limit]
 
         return [

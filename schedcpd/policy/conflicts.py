@@ -33,9 +33,9 @@ def check_names(
 
 def check_rules(rules: Iterable[Rule], known: Iterable[Rule], problems: Problems) -> None:
     """Two rules that match the same with one priority must want the same."""
-    seen = {_meaning(rule): rule for rule in known}
+    seen = {meaning(rule): rule for rule in known}
     for rule in rules:
-        first = seen.setdefault(_meaning(rule), rule)
+        first = seen.setdefault(meaning(rule), rule)
         if first.intent is not rule.intent:
             message = (
                 f"matches exactly what {first.name} ({place(first)}) matches, with the same "
@@ -45,7 +45,9 @@ def check_rules(rules: Iterable[Rule], known: Iterable[Rule], problems: Problems
             problems.add(rule.line, rule.name, message, hint)
 
 
-def _meaning(rule: Rule) -> _Key:
+def meaning(rule: Rule) -> _Key:
+    """What two rules have in common that match exactly the same with one priority."""
+
     def flat(globs: Mapping[str, tuple[str, ...]]) -> _Key:
         return tuple(sorted((key, tuple(sorted(set(each)))) for key, each in globs.items()))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from schedcpd.model import (
 )
 
 MAX_EVENTS = 5000
-MAX_TRIALS = 2000
+MAX_TRIALS = 1000
+_PAGE = 50
 _MIGRATIONS = (
     """
     CREATE TABLE event (
@@ -188,7 +189,18 @@ class Library:
         statement = f"SELECT {_EVENT} FROM event WHERE {where} ORDER BY id DESC LIMIT ?"
         return [_event(row) for row in self._rows(statement, (*values, limit))]
 
-    def trials(self, policy: str = "", limit: int = MAX_TRIALS) -> list[Trial]:
+    def every_trial(self) -> Iterator[Trial]:
+        """Newest first, a page at a time: all of them at once would be much of a small daemon."""
+        before = 2**62
+        while True:
+            statement = f"SELECT {_TRIAL} FROM trial WHERE id < ? ORDER BY id DESC LIMIT ?"
+            page = [_trial(row) for row in self._rows(statement, (before, _PAGE))]
+            if not page:
+                return
+            yield from page
+            before = page[-1].id
+
+    def trials(self, policy: str, limit: int) -> list[Trial]:
         """Newest first; of every policy when `policy` is ""."""
         where, values = ("policy = ?", (policy,)) if policy else ("1", ())
         statement = f"SELECT {_TRIAL} FROM trial WHERE {where} ORDER BY id DESC LIMIT ?"

@@ -7,7 +7,8 @@ workloads nearest to the one given, then by priority and name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from schedcpd.host.manifest import Manifest
@@ -56,7 +57,7 @@ class Found:
     neighbours: tuple[Neighbour, ...]
 
 
-def search(policies: Iterable[Policy], trials: Sequence[Trial], asked: Question) -> list[Found]:
+def search(policies: Iterable[Policy], trials: Iterable[Trial], asked: Question) -> list[Found]:
     """Best first."""
     near = neighbours(trials, asked.shape) if asked.shape else ()
     found = []
@@ -75,15 +76,14 @@ def search(policies: Iterable[Policy], trials: Sequence[Trial], asked: Question)
     return found
 
 
-def neighbours(trials: Sequence[Trial], shape: Shape) -> tuple[Neighbour, ...]:
+def neighbours(trials: Iterable[Trial], shape: Shape) -> tuple[Neighbour, ...]:
     """The nearest trials, nearest first; of equally near ones the newest."""
-    near = []
-    for trial in trials:
-        best = nearest(shape, trial.workloads)
-        if best is not None and best[0] <= FAR:
-            near.append(Neighbour(trial, best[1], best[0]))
-    near.sort(key=lambda n: (n.distance, -n.trial.id))
-    return tuple(near[:NEAREST])
+    near = (
+        Neighbour(trial, best[1], best[0])
+        for trial in trials
+        if (best := nearest(shape, trial.workloads)) is not None and best[0] <= FAR
+    )
+    return tuple(heapq.nsmallest(NEAREST, near, key=lambda n: (n.distance, -n.trial.id)))
 
 
 def _counts(neighbour: Neighbour) -> float:

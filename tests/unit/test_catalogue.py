@@ -86,9 +86,9 @@ async def test_how_a_policy_did_is_kept_and_found_again(daemon: Daemon) -> None:
     catalogue = daemon.pipeline.catalogue
     await daemon.pipeline.apply("clever", actor="uid 0")  # by hand it may run
     await daemon.pipeline.rollback(actor="uid 0", reason="slow")
-    trials = daemon.pipeline.catalogue._library.trials
-    await daemon.until(lambda: len(trials()) == 2)
-    bad, good = trials()
+    library = daemon.pipeline.catalogue._library
+    await daemon.until(lambda: len(library.trials("", 9)) == 2)
+    bad, good = library.trials("", 9)
     assert (good.policy, good.kind, good.did_well) == ("toy-server", "replaced", True)
     assert (bad.policy, bad.setback, bad.measures["latency_runs"]) == ("clever", True, 2)
     assert [shape.executable for shape in good.workloads] == ["nginx"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_a_restart_forgets_nothing(books: Library) -> None:
     assert again.open() == ""
     assert told(again) == [("one", PolicyAction.ADDED), ("one", PolicyAction.RETIRED)]
     assert again.decisions()["one"].actor == "uid 0"
-    (kept,) = again.trials("one")
+    (kept,) = again.trials("one", 5)
     assert replace(kept, id=0) == trial("one", OutcomeKind.EJECTED, NGINX, MAKE)
     assert again.find_words("policy") != {}
     again.close()
@@ -191,7 +192,7 @@ def test_old_events_and_trials_go_but_no_decision(
     for number in range(20):
         stock(books, policy("one"), policy("two", slice_us=number))
         books.add_trial(trial(f"t{number}", OutcomeKind.REPLACED))
-    assert [each.policy for each in books.trials()] == ["t19", "t18", "t17"]
+    assert [each.policy for each in list(books.every_trial())] == ["t19", "t18", "t17"]
     assert books.decisions()["one"].action is PolicyAction.RETIRED
     before = len(books.events("", 100))
     stock(books, policy("one"), policy("two", slice_us=19))
@@ -293,16 +294,32 @@ def test_threads_may_share_it(books: Library) -> None:
     def work(number: int) -> None:
         for _ in range(10):
             books.add_trial(trial(f"p{number}", OutcomeKind.REPLACED, NGINX))
-            books.trials(f"p{number}")
+            books.trials(f"p{number}", 5)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(books.trials()) == 40
+    assert len(list(books.every_trial())) == 40
     assert books.trouble == ""
 
 
 def test_this_python_has_full_text_search() -> None:
     sqlite3.connect(":memory:").execute("CREATE VIRTUAL TABLE t USING fts5 (a)")
+
+
+def test_a_search_over_everything_stays_small(books: Library) -> None:
+    """The bounds of the store bound the daemon: 1000 trials of 32 workloads each."""
+    shapes = tuple(replace(NGINX, processes=n + 1) for n in range(32))
+    rows = [trial(f"p{n % 9}", OutcomeKind.REPLACED, *shapes) for n in range(module.MAX_TRIALS)]
+    for row in rows:
+        books.add_trial(row)
+    policies = [policy(f"p{n}") for n in range(9)]
+    asked = Question(HERE, False, shape=replace(NGINX, processes=3))
+    tracemalloc.start()
+    found = search(policies, books.every_trial(), asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(each.neighbours) for each in found) == 20
+    assert peak < 4 << 20, peak
