@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
 def placeholder(action: argparse.Action) -> str:
     name = str(action.metavar or action.dest)
-    return name if action.nargs != "?" else f"[{name}]"
+    return {"?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}.get(str(action.nargs), name)
 
 
 def option_lines(actions: list[argparse.Action]) -> Iterator[str]:
@@ -62,12 +62,15 @@ def own_actions(command: argparse.ArgumentParser, common: set[str]) -> list[argp
     ]
 
 
-def command_lines(parser: argparse.ArgumentParser, common: set[str]) -> list[str]:
+def command_lines(parser: argparse.ArgumentParser, common: set[str], above: str = "") -> list[str]:
     """A definition list of a parser's commands, without the options that are `common` to all."""
     lines: list[str] = []
     for name, command in commands_of(parser).items():
+        if command._subparsers is not None:
+            lines += command_lines(command, common, f"{name} ")
+            continue
         actions = own_actions(command, common)
-        usage = [f"**{name}**"]
+        usage = [f"**{above}{name}**"]
         for action in actions:
             shown_as = f"*{escape(placeholder(action))}*"
             if action.option_strings:

@@ -27,11 +27,13 @@ from schedcpd.errors import ConfigError, SchedcpError, UnsupportedError
 from schedcpd.host import journal
 from schedcpd.host.cgroupfs import Cgroup2
 from schedcpd.host.clock import SystemClock
+from schedcpd.host.containers import ContainerFiles
 from schedcpd.host.inotify import LibcInotify
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.procfs import Procfs
 from schedcpd.host.scx import SysScx
 from schedcpd.host.sdnotify import Notifier
+from schedcpd.host.vitals import SysVitals
 from schedcpd.infer.agent_client import AgentClient
 from schedcpd.infer.pinstore import PinStore
 from schedcpd.learn.store import HistoryStore
@@ -41,6 +43,7 @@ from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings, deploy_limits
 from schedcpd.policy import repository
+from schedcpd.policy.library import Library
 from schedcpd.verify.child import ChildMaker
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
@@ -122,6 +125,7 @@ def build(
         relook_ms=read.observe.relook_ms,
         sample_s=read.observe.sample_s,
         ignore=read.observe.ignore,
+        containers=ContainerFiles(root),
     )
     pipeline = Pipeline(
         settings=settings,
@@ -136,6 +140,7 @@ def build(
             ),
             admission=admission,
             scx=scx,
+            vitals=SysVitals(root),
             clock=clock,
             store=StateStore(read.state_dir / "deploy.json"),
             kill_switch=KillSwitch(read.state_dir / "kill-switch"),
@@ -147,6 +152,8 @@ def build(
         history=history,
         pins=PinStore(read.state_dir / "pins.json"),
         agent=agent,
+        library=Library(read.state_dir / "policies.sqlite", clock),
+        verdicts=VerdictStore(read.verdict_dirs[0], read.verdict_dirs[-1]).find_any_kernel,
         clock=clock,
         kernel=kernel.release or scx.kernel(),
     )

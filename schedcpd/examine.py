@@ -74,7 +74,7 @@ def examine_policy_file(path: Path, options: argparse.Namespace) -> Examination:
 
     problems = Problems(str(path))
     data = read_bytes(path, problems)
-    manifests, wrong = load_manifests(options.bpf_dir or _bpf_dir())
+    manifests, wrong = load_manifests(options.bpf_dir or bpf_dir())
     found = None if data is None else read_policy_file(data, problems, manifests, "admin")
     cpus = options.cpus or os.cpu_count() or 1
     return examine_policy(
@@ -88,7 +88,8 @@ def examine_policy_file(path: Path, options: argparse.Namespace) -> Examination:
     )
 
 
-def _bpf_dir() -> Path:
+def bpf_dir() -> Path:
+    """Where the schedulers and their manifests are: a checkout's own build, else the installed."""
     if not (TREE / "bpf" / "Makefile").exists():
         return SHARED
     from schedcpd.microvm.cache import cache_dir

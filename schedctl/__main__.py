@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from schedctl.verify import run as verify
 
             return verify(options)
+        if options.command == "policy" and options.policy_command == "lint":
+            from schedctl.policy_files import lint
+
+            return lint(options)
         if options.command == "mcp":
             from schedctl.mcp_server import serve
 

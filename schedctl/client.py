@@ -166,8 +166,38 @@ class Daemon:
     async def history(self, limit: int, kind: str, subject: str) -> Any:
         return self._document(await self._call("History", "uss", limit, kind, subject), "records")
 
+    async def verify(self, name: str, text: str, *, run: bool) -> str:
+        """Begins an examination; its id."""
+        return str(await self._call("Verify", "ssb", name, text, run, change=True))
+
+    async def verification(self, id_: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._document(
+            await self._call("Verification", "s", id_), "verification"
+        )
+        return found
+
     async def policies(self) -> Any:
         return self._document(await self._call("ListPolicies"), "policies")
+
+    async def show_policy(self, name: str) -> Any:
+        return self._document(await self._call("ShowPolicy", "s", name), "policy")
+
+    async def search_policies(
+        self, words: str, *, intent: str = "", workload: str = "", here: bool = False, limit: int
+    ) -> Any:
+        body = (words, intent, workload, here, limit)
+        return self._document(await self._call("SearchPolicies", "sssbu", *body), "found")
+
+    async def policy_history(self, name: str, limit: int) -> Any:
+        return self._document(await self._call("PolicyHistory", "su", name, limit), "history")
+
+    async def promote_policy(self, name: str, reason: str) -> Any:
+        reply = await self._call("PromotePolicy", "ss", name, reason, change=True)
+        return self._document(reply, "policy")
+
+    async def retire_policy(self, name: str, reason: str) -> Any:
+        reply = await self._call("RetirePolicy", "ss", name, reason, change=True)
+        return self._document(reply, "policy")
 
     def _document(self, text: str, name: str) -> Any:
         try:

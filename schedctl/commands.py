@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedctl import explanation, killswitch
-from schedctl.client import Daemon, daemon
+from schedctl import explanation, killswitch, policy
+from schedctl.client import Daemon
 from schedctl.exits import CallError
 from schedctl.parser import normalise_target
+from schedctl.session import Session
 from schedctl.text import Column, Output, safe
 from schedctl.watch import watch
 
@@ -25,31 +26,6 @@ _STATE_COLOURS = {
     "killed": "bad",
     "unsupported": "bad",
 }
-
-
-class Session:
-    """The options that hold for every command, and where it prints."""
-
-    def __init__(self, options: argparse.Namespace, output: Output) -> None:
-        self.options = options
-        self.output = output
-        self.address: str | None = options.bus_address
-        self.ask_password: bool = not options.no_ask_password
-
-    async def read(self, question: Callable[[Daemon], Awaitable[Any]]) -> Any:
-        async with daemon(self.address, ask_password=False, changes=False) as control:
-            return await question(control)
-
-    async def change(self, action: Callable[[Daemon], Awaitable[Any]]) -> Any:
-        async with daemon(self.address, ask_password=self.ask_password) as control:
-            return await action(control)
-
-    def said(self, name: str, content: Mapping[str, Any], sentence: str) -> None:
-        """The result of a change: JSON, or one line."""
-        if self.output.json_wanted:
-            self.output.document(name, content)
-        else:
-            self.output.line(safe(sentence))
 
 
 async def status(session: Session) -> None:
@@ -154,8 +130,8 @@ async def _status_after(
 
 
 async def apply(session: Session) -> None:
-    policy = session.options.policy
-    await _status_after(session, lambda control: control.apply(policy), "applied")
+    name = session.options.policy
+    await _status_after(session, lambda control: control.apply(name), "applied")
 
 
 async def rollback(session: Session) -> None:
@@ -221,31 +197,6 @@ async def log(session: Session) -> None:
     session.output.table(columns, rows)
 
 
-async def policies(session: Session) -> None:
-    found = await session.read(lambda control: control.policies())
-    if session.output.json_wanted:
-        session.output.document("policies", found)
-        return
-    rows = [
-        [
-            policy.get("name", ""),
-            policy.get("scheduler", "") or "-",
-            "yes" if policy.get("current") else "",
-            policy.get("origin", ""),
-            policy.get("description", ""),
-        ]
-        for policy in found
-    ]
-    columns = [
-        Column("NAME"),
-        Column("SCHEDULER"),
-        Column("CURRENT"),
-        Column("ORIGIN"),
-        Column("DESCRIPTION", shrink=True),
-    ]
-    session.output.table(columns, rows)
-
-
 async def watching(session: Session) -> None:
     await watch(session.address, session.output)
 
@@ -262,7 +213,8 @@ COMMANDS: Mapping[str, Callable[[Session], Awaitable[None]]] = {
     "explain": explain,
     "watch": watching,
     "log": log,
-    "policies": policies,
+    "policies": policy.listing,
+    "policy": policy.policy,
     "reload": reload,
 }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from schedcpd import __version__
 from schedcpd.model import IntentClass, RecordKind
@@ -38,6 +39,24 @@ def _common() -> argparse.ArgumentParser:
     return common
 
 
+def _adder(
+    parser: argparse.ArgumentParser, dest: str, common: argparse.ArgumentParser
+) -> Callable[[str, str], argparse.ArgumentParser]:
+    """A function that adds one command with its summary."""
+    commands = parser.add_subparsers(dest=dest, metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            parents=[common],
+            allow_abbrev=False,
+        )
+
+    return add
+
+
 def build_parser() -> argparse.ArgumentParser:
     common = _common()
     parser = argparse.ArgumentParser(
@@ -48,16 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, summary: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            parents=[common],
-            allow_abbrev=False,
-        )
+    add = _adder(parser, "command", common)
 
     def with_target(command: argparse.ArgumentParser, **options: str) -> None:
         command.add_argument("target", metavar="TARGET", help=TARGET, **options)  # type: ignore[arg-type]
@@ -117,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--subject", metavar="SUBJECT", default="", help="only this cgroup path or deployment id"
     )
     add("policies", "show the policies that could be applied")
+    _add_policy(add("policy", "look into the repository of policies"), common)
     add("reload", "make the daemon read configuration and policies again")
     _add_verify(
         add("verify", "prove a scheduler or check policies, offline and without the daemon")
@@ -125,9 +136,58 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_policy(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    add = _adder(command, "policy_command", common)
+    add("list", "show the policies that could be applied")
+    add("show", "show everything about one policy").add_argument(
+        "name", metavar="NAME", help="of the policy"
+    )
+    add("lint", "say everything that is wrong in policy files, without the daemon").add_argument(
+        "files", metavar="FILE", nargs="+", help="read as if it were in force beside the others"
+    )
+    diff = add("diff", "show in what two policies differ, the schedulers' defaults included")
+    for side in ("a", "b"):
+        diff.add_argument(side, metavar=side.upper(), help="a policy, or FILE.yaml[:NAME]")
+    limit = {"metavar": "N", "type": _count, "help": "how many (default 50)", "default": 50}
+    search = add("search", "find policies by words, intent, machine and how they did, best first")
+    search.add_argument("words", metavar="WORD", nargs="*", help="of their descriptions")
+    search.add_argument(
+        "--intent",
+        metavar="INTENT",
+        choices=[each.value for each in IntentClass],
+        default="",
+        help="that serve " + ", ".join(IntentClass),
+    )
+    search.add_argument(
+        "--workload",
+        metavar="TARGET",
+        default="",
+        help="that did well for workloads like this one come first",
+    )
+    search.add_argument(
+        "--here", action="store_true", help="only those for this machine as it is now"
+    )
+    search.add_argument("-n", "--limit", **limit)  # type: ignore[arg-type]
+    history = add("history", "show what happened to policies and how they did, newest first")
+    history.add_argument("name", metavar="NAME", nargs="?", default="", help="only this policy")
+    history.add_argument("-n", "--limit", **limit)  # type: ignore[arg-type]
+    for name, summary in (
+        ("promote", "let a policy be chosen by itself while its content stays the same"),
+        ("retire", "keep a policy from being chosen by itself until it is promoted"),
+    ):
+        change = add(name, summary)
+        change.add_argument("name", metavar="NAME", help="of the policy")
+        change.add_argument(
+            "--reason", default="", metavar="TEXT", help="why, for the history (512 characters)"
+        )
+
+
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="NAME.bpf.c, NAME.bpf.o or POLICY.yaml")
     command.add_argument("-a", "--all", action="store_true", help="also after a check failed")
+    command.add_argument(
+        "--daemon", action="store_true", help="have schedcpd do it (NAME.bpf.c or NAME.yaml)"
+    )
     command.add_argument("--no-vm", action="store_true", help="only what needs no micro-VM")
     command.add_argument(
         "--manifest", metavar="FILE", default="", help="tunables; default: the one beside FILE"

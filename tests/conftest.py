@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests: a busy machine is no failure, so hypothesis judges results and not time."""
+"""For all tests. A busy machine is no failure, so hypothesis judges results and not time."""
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("schedcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("schedcp")
+
+# Where the tests run in a shell's background, Ctrl-C is ignored, and would be in what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -32,6 +32,35 @@ class Observer(Protocol):
 
     def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None: ...
 
+    def verify_progress(self, id_: str, check: str) -> None:
+        """A check of the examination `id_` began."""
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None: ...
+
+
+class Catalogue(Protocol):
+    """The policy repository as a service. Errors are `SchedcpError`s; maps hold JSON types."""
+
+    async def show(self, name: str) -> Mapping[str, object]:
+        """A policy with its standing, provenance, verdicts, events and trials."""
+
+    async def search(
+        self, *, words: str, intent: IntentClass | None, workload: str, here: bool, limit: int
+    ) -> Sequence[Mapping[str, object]]:
+        """Best first. "" and None: not asked for. `workload`: a TARGET, see Control.
+
+        `here`: only policies that are for this machine as it is now.
+        """
+
+    async def history(self, name: str, limit: int) -> Mapping[str, object]:
+        """`events` and `trials`, newest first; of every policy when `name` is ""."""
+
+    async def promote(self, name: str, *, actor: str, reason: str) -> Mapping[str, object]:
+        """Lets it be chosen by itself while its content stays the same. Recorded, or refused."""
+
+    async def retire(self, name: str, *, actor: str, reason: str) -> Mapping[str, object]:
+        """Keeps it from being chosen by itself until it is promoted. Recorded, or refused."""
+
 
 class Control(Protocol):
     """Everything a caller may read or do. Errors are `SchedcpError`s.
@@ -40,6 +69,9 @@ class Control(Protocol):
     A TARGET is a cgroup path, a systemd unit, an application name or a pid in
     decimal; `NotFoundError` and `AmbiguousTargetError` say what it matched.
     """
+
+    @property
+    def catalogue(self) -> Catalogue: ...
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
         """Returns the function that ends the subscription."""
@@ -79,6 +111,15 @@ class Control(Protocol):
     async def reload(self, *, actor: str) -> None:
         """Reads configuration and policies again. ConfigError: the old ones stay."""
 
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        """Begins to examine a source or policies; returns the id. BusyError: one is under way.
+
+        `run` false: only what needs no micro-VM.
+        """
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        """id, name, state (running or ended), check, passed, sentence, result. NotFoundError."""
+
     async def explain(self, target: str) -> Mapping[str, object]:
         """Signal, profile, intent and source, candidates, verdict, outcome: as JSON types.
 
@@ -91,4 +132,4 @@ class Control(Protocol):
         """Newest first."""
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        """name, scheduler, description, intents, tunables, origin, file, current."""
+        """All that each policy says, and origin, file, sha256, standing, current."""

@@ -10,6 +10,7 @@ from schedcpd.bus import polkit
 from schedcpd.bus.control import Control
 from schedcpd.bus.interface import Call, Handler, Interface, Method, Signal, args
 from schedcpd.bus.limits import MAX_NAME, MAX_TARGET, sentence, text
+from schedcpd.bus.policies import intent_class, policy_methods, record_limit
 from schedcpd.bus.views import (
     BUS_NAME,
     MANAGER_PROPERTIES,
@@ -22,19 +23,7 @@ from schedcpd.bus.views import (
     workload_values,
 )
 from schedcpd.errors import InvalidArgumentError
-from schedcpd.model import IntentClass, RecordKind, WorkloadView
-
-MAX_RECORDS = 1000
-
-
-def intent_class(value: str) -> IntentClass:
-    """InvalidArgumentError names the classes there are."""
-    try:
-        return IntentClass(text("intent", value, MAX_NAME))
-    except ValueError as error:
-        raise InvalidArgumentError(
-            f"there is no intent {value!r}", hint="one of " + ", ".join(IntentClass)
-        ) from error
+from schedcpd.model import RecordKind, WorkloadView
 
 
 def record_kind(value: str) -> RecordKind | None:
@@ -97,17 +86,21 @@ def manager_interface(control: Control, version: str) -> Interface:
 
     async def history(call: Call) -> Sequence[Any]:
         limit, kind, subject = call.args
-        if not 1 <= limit <= MAX_RECORDS:
-            raise InvalidArgumentError(f"limit is {limit}", hint=f"1 to {MAX_RECORDS}")
         records = control.history(
-            limit=limit,
+            limit=record_limit(limit),
             kind=record_kind(kind),
             subject=text("subject", subject, MAX_TARGET),
         )
         return [document("records", [record_values(record) for record in records])]
 
-    async def list_policies(_call: Call) -> Sequence[Any]:
-        return [document("policies", [dict(policy) for policy in control.policies()])]
+    async def verify(call: Call) -> Sequence[Any]:
+        name = text("name", call.args[0], MAX_NAME, empty=False)
+        source, run = call.args[1], call.args[2]
+        return [await control.verify(name, source, run=run, actor=call.actor)]
+
+    async def verification(call: Call) -> Sequence[Any]:
+        id_ = text("id", call.args[0], MAX_NAME, empty=False)
+        return [document("verification", control.verification(id_))]
 
     def read(name: str, inputs: str, outputs: str, handler: Handler, *, costly: bool) -> Method:
         return Method(name, args(inputs), args(outputs), handler, costly=costly)
@@ -128,9 +121,11 @@ def manager_interface(control: Control, version: str) -> Interface:
             change("Kill", "s reason", "", kill, polkit.KILL_SWITCH),
             change("Resume", "", "", resume, polkit.MANAGE_SCHEDULER),
             change("Reload", "", "", reload, polkit.RELOAD),
+            change("Verify", "s name, s text, b run", "s id", verify, polkit.VERIFY),
+            read("Verification", "s id", "s json", verification, costly=True),
             read("Explain", "s target", "s json", explain, costly=True),
             read("History", "u limit, s kind, s subject", "s json", history, costly=True),
-            read("ListPolicies", "", "s json", list_policies, costly=True),
+            *policy_methods(control),
         ),
         signals=(
             Signal(
@@ -140,6 +135,8 @@ def manager_interface(control: Control, version: str) -> Interface:
                 ),
             ),
             Signal("RolledBack", args("s old_policy, s new_policy, s reason")),
+            Signal("VerifyProgress", args("s id, s check")),
+            Signal("VerifyEnded", args("s id, b passed, s sentence")),
             Signal("IntentChanged", args("o workload, s old, s new, s source")),
             Signal("SchedulerChanged", args("s old, s new, s reason")),
         ),

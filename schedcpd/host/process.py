@@ -117,8 +117,8 @@ async def start(
     A stream that is None is this process' own.
     Raises ProcessError if it cannot be started.
     """
-    try:
-        return await asyncio.create_subprocess_exec(
+    creating = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *(os.fspath(arg) for arg in argv),
             stdin=stdin,
             stdout=stdout,
@@ -128,6 +128,15 @@ async def start(
             cwd=cwd,
             start_new_session=True,
         )
+    )
+    try:
+        # Cancelled half-way, asyncio may wait for ever for pipes that it has not opened yet
+        # (CPython issue 103847): what was begun is finished, then ended.
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await stop(await creating, grace_s=0)
+        raise
     except OSError as error:
         raise ProcessError(f"cannot start {os.fspath(argv[0])}: {error.strerror}") from error
 
@@ -177,18 +186,18 @@ async def run(
     )
     assert process.stdout is not None and process.stderr is not None
     out, err = _Capped(output_cap, tee), _Capped(output_cap, tee)
-    work = asyncio.gather(
-        out.read(process.stdout), err.read(process.stderr), _feed(process, stdin), process.wait()
-    )
     timed_out = False
     try:
-        async with asyncio.timeout(timeout_s):  # wait_for leaves a cancelled gather's error unread
-            await work
+        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as work:
+            work.create_task(out.read(process.stdout))
+            work.create_task(err.read(process.stderr))
+            work.create_task(_feed(process, stdin))
+            work.create_task(process.wait())
     except TimeoutError:
         timed_out = True
     finally:
         # Also on cancellation: nothing outlives this call.
-        await asyncio.shield(stop(process, grace_s=0))
+        await asyncio.shield(_end(process, out, err))
     return ProcessResult(
         argv=tuple(os.fspath(arg) for arg in argv),
         exit_code=process.returncode if process.returncode is not None else -signal.SIGKILL,
@@ -198,6 +207,22 @@ async def run(
         truncated=out.truncated or err.truncated,
         seconds=time.monotonic() - began,
     )
+
+
+async def _end(process: asyncio.subprocess.Process, out: _Capped, err: _Capped) -> None:
+    """Kills and reaps. asyncio lets `wait` return only when the pipes are at their end, too, so
+    what is in them is read; but somebody who left the process group may hold them open."""
+    assert process.stdout is not None and process.stderr is not None
+    work = [
+        asyncio.create_task(stop(process, grace_s=0)),
+        asyncio.create_task(out.read(process.stdout)),
+        asyncio.create_task(err.read(process.stderr)),
+    ]
+    _, left = await asyncio.wait(work, timeout=KILL_GRACE_S)
+    if left:
+        process._transport.close()  # type: ignore[attr-defined]  # there is no public way
+    for task in left:
+        task.cancel()
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:

@@ -96,9 +96,10 @@ def read_answer(data: Mapping[str, Any]) -> AgentAnswer:
 
 
 def profile_to_json(profile: WorkloadProfile) -> dict[str, Any]:
-    """What sched-agent is told: everything but where the cgroup is."""
+    """What sched-agent is told: everything but where the cgroup is, and a container's labels."""
     data = asdict(profile)
     del data["cgroup"], data["cgroup_id"], data["seen_ns"]
+    del data["identity"]["labels"], data["identity"]["image"]
     data["executables"] = list(profile.executables[:64])
     return data
 

@@ -66,7 +66,9 @@ def _facts(profile: WorkloadProfile) -> Mapping[str, tuple[str, ...]]:
         "unit": (identity.unit,),
         "slice": (identity.slice,),
         "desktop_id": (identity.desktop_id,),
-        "container": (identity.container,),
+        "container": (identity.container, identity.name) if identity.container else (),
+        "image": (identity.image,),
+        "label": identity.labels,
         "executable": (identity.executable,),
         "any_executable": (identity.executable, *profile.executables[:MAX_EXECUTABLES]),
         "comm": (identity.comm,),
@@ -79,15 +81,24 @@ def _match(rule: Rule, facts: Mapping[str, tuple[str, ...]]) -> str:
     """What matched, as "executable make, unit build.service"; "" when the rule does not."""
     said = []
     for key, globs in rule.match.items():
-        value = _value(key, globs, facts)
-        if value is None:
+        found = _value(key, globs, facts)
+        if found is None:
             return ""
-        said.append(f"{key} {shown(value)}")
+        value, glob = found
+        # A label may hold a secret, which whoever wrote the rule did not have to know.
+        said.append(f"{key} {shown(glob if key == 'label' else value)}")
     if any(_value(key, globs, facts) is not None for key, globs in rule.exclude.items()):
         return ""
     return ", ".join(said)
 
 
-def _value(key: str, globs: tuple[str, ...], facts: Mapping[str, tuple[str, ...]]) -> str | None:
+def _value(
+    key: str, globs: tuple[str, ...], facts: Mapping[str, tuple[str, ...]]
+) -> tuple[str, str] | None:
+    """The first value that a glob matches, and that glob."""
     matches = path_matches if key == "cgroup" else name_matches
-    return next((value for value in facts[key] if matches(globs, value) is not None), None)
+    for value in facts[key]:
+        glob = matches(globs, value)
+        if glob is not None:
+            return value, glob
+    return None

@@ -32,10 +32,12 @@ from schedcpd.model.policy import (
     Conditions,
     Machine,
     Policy,
+    PolicyLimits,
     Power,
     Rule,
     SchedulerObject,
 )
+from schedcpd.model.repository import PolicyAction, PolicyEvent, Shape, Standing, Trial
 from schedcpd.model.status import DaemonState, InferenceSource, Status, WorkloadView
 from schedcpd.model.values import Tunable, canonical_json
 from schedcpd.model.verify import CheckResult, CheckStatus, KernelBuild, Verdict, VerdictOrigin
@@ -61,6 +63,9 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Policy",
+    "PolicyAction",
+    "PolicyEvent",
+    "PolicyLimits",
     "Power",
     "Pressure",
     "RecordKind",
@@ -68,9 +73,12 @@ __all__ = [
     "SchedulerObject",
     "SchedulerStatus",
     "ScxState",
+    "Shape",
     "Signal",
     "SignalKind",
+    "Standing",
     "Status",
+    "Trial",
     "Tunable",
     "Verdict",
     "VerdictOrigin",

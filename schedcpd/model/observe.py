@@ -42,7 +42,11 @@ class AppKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppIdentity:
-    """The application behind a cgroup. All strings are untrusted: users choose them."""
+    """The application behind a cgroup. All strings are untrusted: users choose them.
+
+    `labels` ("key=value", a container's) may hold secrets: rules are matched with them, and they
+    are shown to nobody.
+    """
 
     kind: AppKind
     name: str  # best human name: unit without suffix, desktop id, or executable
@@ -53,6 +57,8 @@ class AppIdentity:
     executable: str = ""  # base name of the leading process' executable
     comm: str = ""
     uid: int | None = None
+    image: str = ""  # of a container
+    labels: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

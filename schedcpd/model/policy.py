@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from schedcpd.model.infer import IntentClass
-from schedcpd.model.values import Tunable
+from schedcpd.model.values import Tunable, canonical_json
 
 
 class Power(StrEnum):
@@ -36,6 +37,30 @@ class Conditions:
     cpus_max: int | None = None
     desktop: bool | None = None
 
+    def objection(self, machine: Machine, desktop: bool) -> str:
+        """Why they do not hold there, "" when they do."""
+        if self.power is not None and self.power is not machine.power:
+            return f"is for {self.power} power, the machine is on {machine.power}"
+        if self.cpus_min is not None and machine.cpus < self.cpus_min:
+            return f"is for {self.cpus_min} CPUs or more, there are {machine.cpus}"
+        if self.cpus_max is not None and machine.cpus > self.cpus_max:
+            return f"is for {self.cpus_max} CPUs or fewer, there are {machine.cpus}"
+        if self.desktop is None or self.desktop is desktop:
+            return ""
+        if self.desktop:
+            return "is for desktops, no desktop application runs"
+        return "is for machines without a desktop, and desktop applications run"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLimits:
+    """How far a policy is trusted by itself. None: any.
+
+    `setbacks`: with so many ejections, rollbacks and failed loads it is no longer chosen.
+    """
+
+    setbacks: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -43,6 +68,8 @@ class Policy:
 
     `intents` are the classes it serves; `chosen_for` those of which at least one must be
     wanted before the planner takes it. `slo_delay_p99_us` is the run delay it promises.
+    `extends` names the policy it was derived from; what that one says is already in here.
+    `author` is who wrote it, "" for whoever owns the directory (`origin`).
     """
 
     name: str
@@ -57,6 +84,24 @@ class Policy:
     origin: str  # "shipped", "admin", "runtime" or "built-in"
     file: str
     line: int
+    limits: PolicyLimits = PolicyLimits()
+    extends: str = ""
+    author: str = ""
+
+    @property
+    def content_id(self) -> str:
+        """SHA-256 of all that decides how it schedules and when; not of its words or its file."""
+        content = {
+            "scheduler": self.scheduler,
+            "tunables": dict(self.tunables),
+            "intents": self.intents,
+            "chosen_for": self.chosen_for,
+            "machines": asdict(self.conditions),
+            "slo": {intent.value: value for intent, value in self.slo_delay_p99_us.items()},
+            "limits": asdict(self.limits),
+            "priority": self.priority,
+        }
+        return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +150,4 @@ class Candidate:
     tunables: Mapping[str, Tunable]
     reason: str
     rejected: tuple[tuple[str, str], ...] = ()  # (policy, why not), for `explain`
+    slo_delay_p99_us: Mapping[IntentClass, float] = field(default_factory=dict)  # its policy's

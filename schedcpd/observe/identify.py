@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from schedcpd.host.containers import ContainerFacts
 from schedcpd.model import AppIdentity, AppKind
 
 _UNIT = re.compile(r"^.+\.(service|scope|slice|socket|mount|swap)$")
@@ -21,6 +22,7 @@ _HEX_ID = r"[0-9a-f]{12,64}"
 # One directory name -> container id or name
 _CONTAINER = (
     re.compile(rf"^(?:docker|libpod|cri-containerd|crio|nerdctl|buildkit)-({_HEX_ID})\.scope$"),
+    re.compile(rf"^libpod-payload-({_HEX_ID})$"),  # Quadlet: a unit's own cgroup, split
     re.compile(r"^machine-(.+)\.scope$"),
     re.compile(r"^systemd-nspawn@(.+)\.service$"),
     re.compile(r"^lxc\.payload\.(.+)$"),
@@ -28,6 +30,9 @@ _CONTAINER = (
 # A parent directory that makes its child a container (cgroupfs drivers)
 _CONTAINER_PARENT = re.compile(r"^(docker|libpod_parent|pod[0-9a-f-]{36}|actions_job|buildkit)$")
 _PLAIN_ID = re.compile(rf"^(?:libpod-)?({_HEX_ID})$")
+_FULL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_SNAP_INSTANCE = re.compile(rf"[-.](?:{_UUID}|[0-9a-f]{{4,12}})$")
 _SESSION = re.compile(r"^session-[A-Za-z0-9]+\.scope$")
 
 
@@ -123,11 +128,11 @@ def _identify_unit(unit: str, slice_: str) -> AppIdentity:
     if _SESSION.match(unit):
         return AppIdentity(AppKind.SESSION, stem, unit, slice_)
     if stem.startswith("snap."):
-        # snap.<snap>.<app>[-<uuid>|.<uuid>].{scope,service}
-        snap = stem.split(".")
+        # snap.<snap>.<app>[-<uuid>|.<uuid>].{scope,service}; both names may have dashes
+        snap = _SNAP_INSTANCE.sub("", stem).split(".") if suffix == "scope" else stem.split(".")
         name = snap[1]
         kind = AppKind.DESKTOP_APP if suffix == "scope" else AppKind.SERVICE
-        desktop = f"{name}_{snap[2].split('-')[0]}" if len(snap) > 2 else name
+        desktop = f"{name}_{snap[2]}" if len(snap) > 2 else name
         return AppIdentity(kind, name, unit, slice_, desktop if suffix == "scope" else "")
     desktop_unit = parse_desktop_unit(unit)
     if desktop_unit is not None:
@@ -149,6 +154,18 @@ def _container_id(parent: str, part: str) -> str:
     if parent == "lxc" and part not in ("", "lxc"):
         return part
     return ""
+
+
+def full_container_id(cgroup: str) -> str:
+    """The id of the outermost container in a path, 64 hex digits; "" when there is none."""
+    found = _FULL_ID.search(cgroup)
+    return found[0] if found else ""
+
+
+def with_container(identity: AppIdentity, facts: ContainerFacts) -> AppIdentity:
+    """Adds what its engine's files say; it is called by its name where that is known."""
+    name = facts.name or identity.name
+    return replace(identity, name=name, image=facts.image, labels=facts.labels)
 
 
 def not_yet_executed(executable: str, comm: str) -> bool:

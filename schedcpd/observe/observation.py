@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from schedcpd.errors import AmbiguousTargetError, NotFoundError
 from schedcpd.host.cgroupfs import CgroupFs
 from schedcpd.host.clock import Clock
+from schedcpd.host.containers import Containers
 from schedcpd.host.inotify import Inotify
 from schedcpd.host.procfs import ProcFs
 from schedcpd.model import Signal, SignalKind, WorkloadProfile
@@ -33,10 +34,11 @@ class Observation:
         relook_ms: Sequence[int],
         sample_s: float,
         ignore: Sequence[str],
+        containers: Containers | None = None,
     ) -> None:
         self._fs, self._clock, self._inotify = cgroups, clock, inotify
         self._changed: Callable[[Change], None] = lambda _change: None
-        self._profiler = Profiler(cgroups, processes)
+        self._profiler = Profiler(cgroups, processes, containers)
         self.table = WorkloadTable(
             self._profiler, processes, lambda change: self._changed(change), ignore
         )

@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from schedcpd.host.cgroupfs import CgroupFs
+from schedcpd.host.containers import Containers
 from schedcpd.host.procfs import ProcFs
-from schedcpd.model import Pressure, WorkloadProfile
-from schedcpd.observe.identify import identify_path, not_yet_executed, with_process
+from schedcpd.model import AppIdentity, AppKind, Pressure, WorkloadProfile
+from schedcpd.observe.identify import (
+    full_container_id,
+    identify_path,
+    not_yet_executed,
+    with_container,
+    with_process,
+)
 
 MAX_PROCESSES_LOOKED_AT = 64
 
@@ -14,8 +21,18 @@ MAX_PROCESSES_LOOKED_AT = 64
 class Profiler:
     """Reads one cgroup. Holds nothing, so it may be asked about any cgroup at any time."""
 
-    def __init__(self, cgroups: CgroupFs, processes: ProcFs) -> None:
-        self._cgroups, self._processes = cgroups, processes
+    def __init__(
+        self, cgroups: CgroupFs, processes: ProcFs, containers: Containers | None = None
+    ) -> None:
+        self._cgroups, self._processes, self._containers = cgroups, processes, containers
+
+    def _identify(self, cgroup: str) -> AppIdentity:
+        identity = identify_path(cgroup)
+        if identity.kind is AppKind.CONTAINER and self._containers is not None:
+            facts = self._containers.read(full_container_id(cgroup))
+            if facts is not None:
+                return with_container(identity, facts)
+        return identity
 
     def build(self, cgroup: str, cgroup_id: int, seen_ns: int) -> WorkloadProfile | None:
         """The profile, or None when the cgroup holds no process of its own.
@@ -28,7 +45,7 @@ class Profiler:
         pids = self._cgroups.procs(cgroup)
         if not pids:
             return None
-        identity = identify_path(cgroup)
+        identity = self._identify(cgroup)
         executables: dict[str, None] = {}
         leader = min(pids)
         for pid in sorted(pids)[:MAX_PROCESSES_LOOKED_AT]:
@@ -62,7 +79,7 @@ class Profiler:
         return WorkloadProfile(
             cgroup=cgroup,
             cgroup_id=cgroup_id,
-            identity=identify_path(cgroup),
+            identity=self._identify(cgroup),
             populated=populated,
             seen_ns=seen_ns,
             cpu_usage_us=self._cgroups.cpu_usage_us(cgroup) or 0,

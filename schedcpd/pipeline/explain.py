@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from schedcpd.deploy.admission import GateAdmission
@@ -14,7 +14,6 @@ from schedcpd.infer.questions import AgentClient
 from schedcpd.learn import records
 from schedcpd.model import Outcome, Signal, Status, WorkloadView
 from schedcpd.plan.situation import Plan
-from schedcpd.policy.repository import Repository
 
 
 class Explainer:
@@ -40,12 +39,14 @@ class Explainer:
             found["agent"] = self._agent.why(view.profile)
         found["measures"] = await self._measures(view.profile.cgroup_id if view else None)
         current = self._deploy.view().current
+        trial = self._deploy.trial
         verdict = self._admission.verdict(current.verdict_id) if current else None
         return {
             **found,
             "candidate": records.candidate_json(plan.candidate) if plan else None,
             "verdict": records.plain(verdict),
             "deployment": records.plain(current),
+            "canary": trial.shown() if trial else None,
             "last_outcome": records.outcome_json(last) if last else None,
         }
 
@@ -61,19 +62,3 @@ class Explainer:
             return None
         one = stats.get("cgroups", {}).get(str(cgroup_id))
         return records.measures_json(measures_of_one(one)) if one else None
-
-
-def policies(repository: Repository, current: str) -> Sequence[Mapping[str, object]]:
-    return [
-        {
-            "name": policy.name,
-            "scheduler": policy.scheduler,
-            "description": policy.description,
-            "intents": [intent.value for intent in policy.intents],
-            "tunables": dict(policy.tunables),
-            "origin": policy.origin,
-            "file": policy.file,
-            "current": policy.name == current,
-        }
-        for policy in repository.policies()
-    ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from schedcpd.host.yamlpos import shown
-from schedcpd.model import IntentClass, Machine, Policy
+from schedcpd.model import IntentClass, Policy
 from schedcpd.plan.situation import Demand, Situation
 
 
@@ -14,7 +14,8 @@ def objection(policy: Policy, situation: Situation) -> str:
         return "" if not situation.demand.wanted else _kernel_objection(situation.demand)
     return (
         unusable(policy, situation)
-        or _machine_objection(policy, situation.machine, situation.demand)
+        or _standing_objection(policy, situation)
+        or policy.conditions.objection(situation.machine, situation.demand.desktop)
         or _demand_objection(policy, situation.demand)
     )
 
@@ -31,23 +32,20 @@ def unusable(policy: Policy, situation: Situation) -> str:
     quarantine = situation.history.quarantined.get(known.sha256)
     if quarantine is not None:
         return f"scheduler {policy.scheduler} is quarantined: {shown(quarantine, 200)}"
+    failed = situation.history.failed.get(policy.name)
+    if failed is not None:
+        return f"it is quarantined: {shown(failed, 200)}"
     return ""
 
 
-def _machine_objection(policy: Policy, machine: Machine, demand: Demand) -> str:
-    when = policy.conditions
-    if when.power is not None and when.power != machine.power:
-        return f"is for {when.power} power, the machine is on {machine.power}"
-    if when.cpus_min is not None and machine.cpus < when.cpus_min:
-        return f"is for {when.cpus_min} CPUs or more, there are {machine.cpus}"
-    if when.cpus_max is not None and machine.cpus > when.cpus_max:
-        return f"is for {when.cpus_max} CPUs or fewer, there are {machine.cpus}"
-    if when.desktop is not None and when.desktop != demand.desktop:
-        return (
-            "is for desktops, no desktop application runs"
-            if when.desktop
-            else "is for machines without a desktop, and desktop applications run"
-        )
+def _standing_objection(policy: Policy, situation: Situation) -> str:
+    barred = situation.history.barred.get(policy.name, "")
+    if barred:
+        return barred
+    limit = policy.limits.setbacks
+    had = situation.history.setbacks.get(policy.name, 0)
+    if limit is not None and had >= limit:
+        return f"had {had} setbacks, its limit is {limit}"
     return ""
 
 

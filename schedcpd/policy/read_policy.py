@@ -9,22 +9,25 @@ from types import MappingProxyType
 from schedcpd.config import AUTO, KERNEL_DEFAULT, POLICY_NAME
 from schedcpd.host import yamlfields
 from schedcpd.host.manifest import Manifest, tunable_problem
-from schedcpd.host.yamlpos import Node, Problems, Scalar, shown
-from schedcpd.model import Conditions, IntentClass, Policy, Power, Tunable
+from schedcpd.host.yamlpos import Map, Node, Problems, Scalar, shown
+from schedcpd.model import Conditions, IntentClass, Policy, PolicyLimits, Power, Tunable
 from schedcpd.policy.entry import Entry
 
 KEYS = (
     "name",
     "description",
+    "extends",
     "scheduler",
     "tunables",
     "intents",
     "chosen_for",
     "machines",
     "slo",
+    "limits",
     "priority",
 )
-REQUIRED = ("name", "description", "scheduler", "intents")
+REQUIRED = ("name", "description")
+REQUIRED_ALONE = ("scheduler", "intents")  # unless it extends another
 
 
 def read_policy(
@@ -32,10 +35,17 @@ def read_policy(
     problems: Problems,
     where: str,
     manifests: Mapping[str, Manifest],
+    bases: Mapping[str, Policy],
     origin: str,
+    author: str = "",
 ) -> Policy | None:
-    """The policy, or None after every reason was added to `problems`."""
-    got = yamlfields.mapping(node, problems, where, KEYS, REQUIRED)
+    """The policy, or None after every reason was added to `problems`.
+
+    `bases` are the policies that stand before it: those it may extend.
+    """
+    alone = isinstance(node, Map) and "extends" not in node.entries
+    required = (*REQUIRED, *REQUIRED_ALONE) if alone else REQUIRED
+    got = yamlfields.mapping(node, problems, where, KEYS, required)
     if got is None:
         return None
     entry = Entry(got, where, problems)
@@ -43,17 +53,15 @@ def read_policy(
     if name in (AUTO, KERNEL_DEFAULT):
         problems.add(entry.line("name"), entry.at("name"), f"{name} is reserved", "rename it")
     description = entry.text("description")
-    intents = entry.classes("intents")
-    chosen_for = entry.classes("chosen_for") if "chosen_for" in got else intents
-    strangers = set(chosen_for or ()) - set(intents or ())
-    if strangers and intents:
-        message = f"{', '.join(sorted(strangers))} is not among the policy's intents"
-        problems.add(entry.line("chosen_for"), entry.at("chosen_for"), message, "add it there")
-    manifest = _manifest(entry, manifests)
-    tunables = _tunables(entry, manifest)
-    conditions = _conditions(entry)
-    slo = _slo(entry, intents or ())
-    priority = entry.priority(0)
+    base = _base(entry, name, bases)
+    intents = entry.classes("intents") if "intents" in got or base is None else base.intents
+    chosen_for = _chosen_for(entry, intents, base)
+    manifest = _manifest(entry, manifests, base)
+    tunables = _tunables(entry, manifest, base)
+    conditions = base.conditions if base and "machines" not in got else _conditions(entry)
+    slo = _slo(entry, intents or (), base)
+    limits = base.limits if base and "limits" not in got else _limits(entry)
+    priority = base.priority if base and "priority" not in got else entry.priority(0)
     if name is None or manifest is None or not intents or not chosen_for:
         return None
     return Policy(
@@ -69,10 +77,54 @@ def read_policy(
         origin=origin,
         file=problems.file,
         line=node.line,
+        limits=limits,
+        extends=base.name if base else "",
+        author=author,
     )
 
 
-def _manifest(entry: Entry, manifests: Mapping[str, Manifest]) -> Manifest | None:
+def _base(entry: Entry, name: str | None, bases: Mapping[str, Policy]) -> Policy | None:
+    """What the policy extends. Only what stands before it can be, so there are no circles."""
+    wanted = entry.text("extends")
+    if wanted is None or wanted in bases:
+        return bases.get(wanted or "")
+    message, hint = f"there is no policy {shown(wanted)} before this one", ""
+    if wanted == name:
+        message, hint = "a policy cannot extend itself", "name another, or remove the key"
+    elif bases:
+        hint = "a policy extends one that stands above it or in a file before; "
+        hint += yamlfields.one_of(wanted, bases)
+    entry.problems.add(
+        entry.line("extends"), entry.at("extends"), message, hint or "write it above"
+    )
+    return None
+
+
+def _chosen_for(
+    entry: Entry, intents: tuple[IntentClass, ...] | None, base: Policy | None
+) -> tuple[IntentClass, ...] | None:
+    if "chosen_for" not in entry.got:
+        if base is None or intents is None:
+            return intents
+        return tuple(i for i in base.chosen_for if i in intents) or intents
+    found = entry.classes("chosen_for")
+    strangers = set(found or ()) - set(intents or ())
+    if strangers and intents:
+        message = f"{', '.join(sorted(strangers))} is not among the policy's intents"
+        line, at = entry.line("chosen_for"), entry.at("chosen_for")
+        entry.problems.add(line, at, message, "add it there")
+    return found
+
+
+def _manifest(
+    entry: Entry, manifests: Mapping[str, Manifest], base: Policy | None
+) -> Manifest | None:
+    if base is not None:
+        if "scheduler" in entry.got:
+            message = f"{base.name}, which it extends, is for scheduler {base.scheduler}"
+            line, at = entry.line("scheduler"), entry.at("scheduler")
+            entry.problems.add(line, at, message, "remove `scheduler:` or `extends:`")
+        return manifests.get(base.scheduler)
     name = entry.text("scheduler")
     if name is None or name in manifests:
         return manifests.get(name or "")
@@ -85,8 +137,10 @@ def _manifest(entry: Entry, manifests: Mapping[str, Manifest]) -> Manifest | Non
     return None
 
 
-def _tunables(entry: Entry, manifest: Manifest | None) -> dict[str, Tunable]:
+def _tunables(entry: Entry, manifest: Manifest | None, base: Policy | None) -> dict[str, Tunable]:
     values = manifest.defaults() if manifest else {}
+    if base is not None:
+        values.update(base.tunables)
     node = entry.got.get("tunables")
     if node is None or manifest is None:
         return values
@@ -128,11 +182,27 @@ def _conditions(entry: Entry) -> Conditions:
     return Conditions(power, low, high, desktop)
 
 
-def _slo(entry: Entry, intents: tuple[IntentClass, ...]) -> dict[IntentClass, float]:
+def _limits(entry: Entry) -> PolicyLimits:
+    node = entry.got.get("limits")
+    if node is None:
+        return PolicyLimits()
+    problems, where, key = entry.problems, entry.at("limits"), "setbacks"
+    have = yamlfields.mapping(node, problems, where, (key,)) or {}
+    if key not in have:
+        return PolicyLimits()
+    return PolicyLimits(
+        yamlfields.integer(have[key], problems, f"{where}.{key}", lo=1, hi=1000, unit="setbacks")
+    )
+
+
+def _slo(
+    entry: Entry, intents: tuple[IntentClass, ...], base: Policy | None
+) -> dict[IntentClass, float]:
     node = entry.got.get("slo")
     found: dict[IntentClass, float] = {}
     if node is None:
-        return found
+        promised = base.slo_delay_p99_us if base else {}
+        return {intent: us for intent, us in promised.items() if intent in intents}
     problems, where, key = entry.problems, entry.at("slo"), "delay_p99_us"
     classes = yamlfields.mapping(node, problems, where, [i.value for i in intents])
     for name, child in (classes or {}).items():

@@ -17,6 +17,8 @@ MATCH_KEYS = (
     "slice",
     "desktop_id",
     "container",
+    "image",
+    "label",
     "executable",  # of the leading process
     "any_executable",  # of any process in the cgroup
     "comm",

@@ -20,6 +20,7 @@ from schedcpd.host import yamlfields
 from schedcpd.host.manifest import Manifest, load_manifests, object_path, object_sha256
 from schedcpd.host.yamlpos import Problems, read_bytes, shown
 from schedcpd.model import Conditions, IntentClass, Policy, Rule, SchedulerObject
+from schedcpd.policy.conflicts import check_names, check_rules
 from schedcpd.policy.schema import PolicyFile, read_policy_file
 
 MAX_FILES = 1000
@@ -85,23 +86,36 @@ def load(
     policy_dirs: Sequence[Path], bpf_dir: Path, previous: Repository | None = None
 ) -> Repository:
     """Reads everything. Never raises for what a file holds: see `Repository.problems`."""
-    manifests, problems = load_manifests(bpf_dir)
+    problems: list[ConfigError] = []
+    files = files_in_force(policy_dirs, problems)
+    return load_files(files, bpf_dir, problems, previous)
+
+
+def load_files(
+    files: Sequence[tuple[Path, str]],
+    bpf_dir: Path,
+    problems: Sequence[ConfigError] = (),
+    previous: Repository | None = None,
+) -> Repository:
+    """Reads (path, origin) in this order; `problems` are those already found."""
+    manifests, wrong_manifests = load_manifests(bpf_dir)
+    told = [*wrong_manifests, *problems]
     old = previous._good if previous else {}
     policies: dict[str, Policy] = {}
     rules: dict[str, Rule] = {}
     good: dict[str, bytes] = {}
-    for path, origin in _files_in_force(policy_dirs, problems):
+    for path, origin in files:
         wrong = Problems(str(path))
         data = read_bytes(path, wrong)
         found = None
         if data is not None:
-            found = _read(path, data, wrong, manifests, origin, policies, rules)
+            found = _read(data, wrong, manifests, origin, policies, rules)
         if wrong:
             data = old.get(str(path))
             if data is not None:
                 again = Problems(str(path))
-                found = _read(path, data, again, manifests, origin, policies, rules)
-            problems += [*wrong.errors(), _fate(path, kept=found is not None)]
+                found = _read(data, again, manifests, origin, policies, rules)
+            told += [*wrong.errors(), _fate(path, kept=found is not None)]
         if found is None or data is None:
             continue
         good[str(path)] = data
@@ -110,7 +124,7 @@ def load(
     return Repository(
         (KERNEL_POLICY, *(policies[name] for name in sorted(policies))),
         tuple(rules.values()),
-        tuple(problems),
+        tuple(told),
         manifests,
         MappingProxyType(_objects(bpf_dir, manifests)),
         MappingProxyType(good),
@@ -128,7 +142,7 @@ def check(config: Config) -> tuple[ConfigError, ...]:
     return (*repository.problems(), absent)
 
 
-def _files_in_force(
+def files_in_force(
     directories: Sequence[Path], problems: list[ConfigError]
 ) -> list[tuple[Path, str]]:
     """(path, origin) of each file that is not overridden, in the order of their names."""
@@ -158,7 +172,6 @@ def _files_in_force(
 
 
 def _read(
-    path: Path,
     data: bytes,
     problems: Problems,
     manifests: Mapping[str, Manifest],
@@ -167,21 +180,12 @@ def _read(
     rules: Mapping[str, Rule],
 ) -> PolicyFile | None:
     """The file's content, None when it is empty (a mask) or not good beside what is in force."""
-    found = read_policy_file(data, problems, manifests, origin)
-    for policy in found.policies if found else ():
-        if policy.name in policies:
-            first = policies[policy.name]
-            _conflict(problems, "policy", policy, f"{first.file}:{first.line}")
-    for rule in found.rules if found else ():
-        if rule.name in rules:
-            first_rule = rules[rule.name]
-            _conflict(problems, "rule", rule, f"{first_rule.file}:{first_rule.line}")
+    found = read_policy_file(data, problems, manifests, origin, policies)
+    if found is not None:
+        check_names(found.policies, policies, "policy", problems)
+        check_names(found.rules, rules, "rule", problems)
+        check_rules(found.rules, rules.values(), problems)
     return None if problems else found
-
-
-def _conflict(problems: Problems, what: str, entry: Policy | Rule, first: str) -> None:
-    message = f"the {what} {entry.name} is already defined in {first}"
-    problems.add(entry.line, entry.name, message, "rename one, or override by the file's name")
 
 
 def _fate(path: Path, *, kept: bool) -> ConfigError:

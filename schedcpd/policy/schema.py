@@ -2,6 +2,7 @@
 """One policy file (`policies.d/*.yaml`, schema version 1), read closed and checked whole.
 
 version: 1
+author: Ada                      # optional; "agent" for what a model wrote
 policies:
   - name: server
     description: …
@@ -11,7 +12,12 @@ policies:
     chosen_for: [latency]        # one of these must be wanted (default: any of intents)
     machines: {power: ac, cpus_min: 2, cpus_max: 64, desktop: false}
     slo: {latency: {delay_p99_us: 5000}}
+    limits: {setbacks: 3}        # no longer chosen by itself with so many
     priority: 50                 # 0 to 1000, higher first
+  - name: server-lazy
+    description: …
+    extends: server              # everything but what is named here; must stand before it
+    tunables: {slice_us: 6000}
 rules:
   - name: build-tools
     match: {executable: [make, ninja]}   # every key must match, any glob of it
@@ -25,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 from schedcpd.host import yamlfields
@@ -35,7 +42,10 @@ from schedcpd.policy.read_policy import read_policy
 from schedcpd.policy.read_rule import read_rule
 
 VERSION = 1
+KEYS = ("version", "author", "policies", "rules")
 MAX_ENTRIES = 500
+MAX_AUTHOR = 64
+_NONE: Mapping[str, Policy] = MappingProxyType({})
 _T = TypeVar("_T", Policy, Rule)
 
 
@@ -48,26 +58,44 @@ class PolicyFile:
 
 
 def read_policy_file(
-    data: bytes, problems: Problems, manifests: Mapping[str, Manifest], origin: str
+    data: bytes,
+    problems: Problems,
+    manifests: Mapping[str, Manifest],
+    origin: str,
+    before: Mapping[str, Policy] = _NONE,
 ) -> PolicyFile | None:
-    """The file's policies and rules; None for an empty document or when `problems` were added."""
+    """The file's policies and rules; None for an empty document or when `problems` were added.
+
+    `before`: the policies of earlier files, which those of this one may extend.
+    """
     root = parse(data, problems)
     if root is None:
         return None
-    top = yamlfields.mapping(root, problems, "", ("version", "policies", "rules"), ["version"])
+    top = yamlfields.mapping(root, problems, "", KEYS, ["version"])
     if top is None:
         return None
     _check_version(top, problems)
-    found = PolicyFile(
-        _read_all(
-            top,
-            "policies",
-            problems,
-            lambda node, where: read_policy(node, problems, where, manifests, origin),
-        ),
-        _read_all(top, "rules", problems, lambda node, where: read_rule(node, problems, where)),
-    )
-    return None if problems else found
+    author = _author(top, problems)
+    bases = dict(before)
+
+    def policy(node: Node, where: str) -> Policy | None:
+        found = read_policy(node, problems, where, manifests, bases, origin, author)
+        if found is not None:
+            bases.setdefault(found.name, found)
+        return found
+
+    def rule(node: Node, where: str) -> Rule | None:
+        return read_rule(node, problems, where)
+
+    policies = _read_all(top, "policies", problems, policy)
+    rules = _read_all(top, "rules", problems, rule)
+    return None if problems else PolicyFile(policies, rules)
+
+
+def _author(top: Mapping[str, Node], problems: Problems) -> str:
+    if "author" not in top:
+        return ""
+    return yamlfields.text(top["author"], problems, "author", longest=MAX_AUTHOR) or ""
 
 
 def _check_version(top: Mapping[str, Node], problems: Problems) -> None:

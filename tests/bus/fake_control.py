@@ -52,6 +52,27 @@ STATUS = Status(
 )
 
 
+SHIPPED: Mapping[str, object] = {
+    "name": "intent-default",
+    "scheduler": "intent",
+    "description": "one class for each intent",
+    "intents": ["latency", "batch"],
+    "chosen_for": ["latency"],
+    "tunables": {"preempt": True, "slice_us": 3000},
+    "machines": {"power": "ac"},
+    "slo": {"latency": {"delay_p99_us": 5000.0}},
+    "limits": {},
+    "priority": 50,
+    "origin": "shipped",
+    "author": "",
+    "extends": "",
+    "file": "/usr/share/schedcp/policies.d/intent.yaml",
+    "line": 4,
+    "sha256": "ab" * 32,
+    "current": True,
+}
+
+
 def view(number: int, unit: str, *, comm: str = "", uid: int | None = None) -> WorkloadView:
     """A workload in /system.slice whose name is its unit without the suffix."""
     name = unit.rsplit(".", 1)[0]
@@ -71,6 +92,78 @@ def view(number: int, unit: str, *, comm: str = "", uid: int | None = None) -> W
     return WorkloadView(profile, intent, pinned=False)
 
 
+TRIAL: Mapping[str, object] = {
+    "policy": "intent-default",
+    "sha256": "ab" * 32,
+    "kind": "rolled-back",
+    "reason": "an operator rolled back",
+    "did_well": False,
+    "missed": ["latency waited 9000 us (p99), promised 5000"],
+    "at_unix_s": 1_700_000_000.0,
+    "seconds": 125.0,
+    "kernel": "7.3.4-test",
+    "machine": {"cpus": 4, "power": "ac"},
+    "measures": {"latency_delay_p99_us": 9000.0},
+    "workloads": [{"name": "nginx", "executable": "nginx", "intent": "latency"}],
+}
+
+
+class FakeCatalogue:
+    """Remembers one trial and every promotion and retirement."""
+
+    def __init__(self, control: FakeControl) -> None:
+        self.control = control
+        self.events: list[dict[str, object]] = []
+        self.asked: dict[str, object] = {}
+
+    def _policy(self, name: str) -> dict[str, object]:
+        for policy in self.control.shelf:
+            if policy["name"] == name:
+                return dict(policy)
+        raise NotFoundError(f"there is no policy {name}", hint="one of: intent-default")
+
+    async def show(self, name: str) -> Mapping[str, object]:
+        verdict = {"kernel": "7.3.4-test", "by": "shipped", "passed": True, "covers": True}
+        return {
+            **self._policy(name),
+            "standing": "in-force",
+            "unfit": "",
+            "not_chosen": "",
+            "decision": None,
+            "object_sha256": "cd" * 32,
+            "verdicts": [{"id": "v", "version": "0.1.0", "made_unix_s": 1, **verdict}],
+            "verdicts_trouble": "",
+            "events": self.events,
+            "trials": [TRIAL],
+        }
+
+    async def search(self, **asked: object) -> Sequence[Mapping[str, object]]:
+        self.asked = asked
+        near = {"workload": "nginx", "distance": 0.125, "kind": "replaced", "did_well": True}
+        return [
+            {**policy, "standing": "in-force", "unfit": "", "score": 0.875, "neighbours": [near]}
+            for policy in self.control.shelf
+        ]
+
+    async def history(self, name: str, limit: int) -> Mapping[str, object]:
+        if name:
+            self._policy(name)
+        return {"events": self.events[:limit], "trials": [TRIAL][:limit]}
+
+    async def promote(self, name: str, *, actor: str, reason: str) -> Mapping[str, object]:
+        return self._decide(name, "promoted", actor, reason)
+
+    async def retire(self, name: str, *, actor: str, reason: str) -> Mapping[str, object]:
+        return self._decide(name, "retired", actor, reason)
+
+    def _decide(self, name: str, action: str, actor: str, reason: str) -> Mapping[str, object]:
+        found = {**self._policy(name), "standing": action}
+        self.control._record(action, name, actor, reason)
+        event = {"policy": name, "action": action, "actor": actor, "reason": reason}
+        self.events.insert(0, {**event, "at_unix_s": 1.0, "sha256": "ab" * 32})
+        return found
+
+
 class FakeControl:
     def __init__(self, *units: str) -> None:
         self.calls: list[tuple[str, ...]] = []
@@ -81,6 +174,9 @@ class FakeControl:
         self.pinned: dict[str, IntentClass] = {}
         self.observers: list[Observer] = []
         self.records: list[LearnedRecord] = []
+        self.handed_in = ""
+        self.shelf: list[Mapping[str, object]] = [SHIPPED]
+        self.catalogue = FakeCatalogue(self)
         for number, unit in enumerate(units, start=100):
             self.add(view(number, unit))
 
@@ -215,6 +311,26 @@ class FakeControl:
             )
         self._record("reload", actor)
 
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        self._record("verify", name, str(run), actor)
+        self.handed_in = text
+        for observer in self.observers:
+            observer.verify_progress("v-1", "source")
+            observer.verify_ended("v-1", False, "It is bad. [source.bad]")
+        return "v-1"
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        if id_ != "v-1":
+            raise NotFoundError(f"nothing was verified as {id_!r}")
+        checks = [{"name": "source", "status": "failed", "sentence": "It is bad."}]
+        return {
+            "id": id_,
+            "state": "ended",
+            "passed": False,
+            "sentence": "It is bad. [source.bad]",
+            "result": {"checks": checks},
+        }
+
     async def explain(self, target: str) -> Mapping[str, object]:
         if not target:
             return {"deployment": {"id": self.current.deployment_id, "policy": self.current.policy}}
@@ -239,18 +355,7 @@ class FakeControl:
         return found[:limit]
 
     def policies(self) -> Sequence[Mapping[str, object]]:
-        return [
-            {
-                "name": "intent-default",
-                "scheduler": "intent",
-                "description": "one class for each intent",
-                "intents": ["latency", "batch"],
-                "tunables": {"slice_us": 3000},
-                "origin": "shipped",
-                "file": "/usr/share/schedcp/policies.d/intent.yaml",
-                "current": True,
-            }
-        ]
+        return list(self.shelf)
 
     def _record(self, *call: str) -> None:
         self.calls.append(call)

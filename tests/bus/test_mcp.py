@@ -18,8 +18,10 @@ from tests.bus.cli import Schedctl, environment
 from tests.bus.fake_control import FakeControl
 from tests.bus.private_bus import MockPolkit
 
-READS = {"status", "workloads", "policies", "explain", "history", "verify"}
-CHANGES = {"pin", "unpin", "rollback"}
+READS = {"status", "workloads", "policies", "explain", "history", "verify"} | {
+    *("show_policy", "search_policies", "policy_history"),
+}
+CHANGES = {"pin", "unpin", "rollback", "promote_policy", "retire_policy"}
 
 
 @asynccontextmanager
@@ -80,6 +82,13 @@ async def test_reads(ctl: Schedctl, service: BusService, control: FakeControl) -
         found = (await good(connected, "workloads"))["workloads"]
         assert [each["unit"] for each in found] == ["build.service", "nginx.service"]
         assert (await good(connected, "policies"))["policies"][0]["name"] == "intent-default"
+        shown = (await good(connected, "show_policy", policy="intent-default"))["policy"]
+        assert shown["verdicts"][0]["kernel"] == "7.3.4-test"
+        found = (await good(connected, "search_policies", intent="latency", here=True))["found"]
+        assert found[0]["neighbours"][0]["did_well"] is True
+        assert control.catalogue.asked["limit"] == 20
+        trials = (await good(connected, "policy_history"))["history"]["trials"]
+        assert trials[0]["kind"] == "rolled-back"
         explained = await good(connected, "explain", target="nginx")
         assert explained["explain"]["intent"]["class"] == "normal"
         records = (await good(connected, "history", limit=5, kind="note"))["records"]
@@ -112,7 +121,12 @@ async def test_changes_are_the_callers(
         await good(connected, "unpin", target="nginx")
         status = await good(connected, "rollback", reason="a test")
         assert status["policy"] == "kernel-default"
-    assert [call[0] for call in control.calls] == ["pin", "unpin", "rollback"]
+        retired = await good(connected, "retire_policy", policy="intent-default", reason="a test")
+        assert retired["policy"]["standing"] == "retired"
+        await good(connected, "promote_policy", policy="intent-default", reason="a test")
+    assert [call[0] for call in control.calls] == [
+        *("pin", "unpin", "rollback", "retired", "promoted"),
+    ]
 
 
 async def test_refusals_change_nothing_and_say_why(

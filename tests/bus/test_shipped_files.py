@@ -101,6 +101,7 @@ def test_polkit_actions_are_those_asked_for() -> None:
         actions.MANAGE_SCHEDULER,
         actions.KILL_SWITCH,
         actions.RELOAD,
+        actions.VERIFY,
     }
     for action in policy.findall("action"):
         assert action.findtext("defaults/allow_any") == "no"
@@ -140,8 +141,9 @@ asyncio.run(main())
 @pytest.fixture
 def public_path(tmp_path: Path) -> Path:
     """A directory that other users can enter."""
-    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
-        directory.chmod(0o755)
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.owner() == "root" and directory.stat().st_mode & 0o005 != 0o005:
+            directory.chmod(0o755)
     return tmp_path
 
 

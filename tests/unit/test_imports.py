@@ -30,6 +30,7 @@ COMPOSITION_ROOTS: dict[str, frozenset[str]] = {
     "schedcpd.verdicts": frozenset({"verify", "microvm"}),
     "schedcpd.toolchains": frozenset({"verify", "microvm"}),
     "schedcpd.examine": frozenset({"verify", "microvm", "policy", "verdicts", "toolchains"}),
+    "schedcpd.lint": frozenset({"policy", "verify", "examine"}),
 }
 # Reached from the daemon at any depth, these would cost its memory or its promise of no network.
 NEVER_IN_DAEMON = frozenset(

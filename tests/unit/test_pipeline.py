@@ -41,6 +41,7 @@ from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings
 from schedcpd.policy import repository
+from schedcpd.policy.library import Library
 
 from .deploy.rig import KERNEL, Rig
 from .observe.tree import FakeProcesses, FakeTree
@@ -132,6 +133,7 @@ class Seen:
     removed: list[WorkloadView] = field(default_factory=list)
     ejections: list[SchedulerStatus] = field(default_factory=list)
     rollbacks: list[tuple[str, str, str]] = field(default_factory=list)
+    verified: list[tuple[str, str]] = field(default_factory=list)
 
     def status_changed(self, old: Status, new: Status) -> None:
         assert old != new
@@ -152,6 +154,12 @@ class Seen:
     def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
         self.rollbacks.append((old_policy, new_policy, reason))
 
+    def verify_progress(self, id_: str, check: str) -> None:
+        self.verified.append((id_, check))
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None:
+        self.verified.append((id_, f"passed {passed}: {sentence}"))
+
 
 class Daemon:
     """A pipeline on a machine that outlives it."""
@@ -170,6 +178,7 @@ class Daemon:
         self.config = Config(
             deploy=DeployConfig(hold_down_s=0.0), observe=ObserveConfig(relook_ms=(20,))
         )
+        self.verdicts: list[Verdict] = []
         self.new_life()
 
     def load(self, before: repository.Repository | None) -> Settings:
@@ -203,6 +212,8 @@ class Daemon:
             history=History(store),
             pins=PinStore(self.base / "pins.json"),
             agent=self.agent,
+            library=Library(self.base / "policies.sqlite", clock),
+            verdicts=lambda scheduler, sha256: self.verdicts,
             clock=clock,
             kernel=KERNEL.release,
         )

@@ -82,10 +82,6 @@ def profile(
         (profile("code", "app-code-1.scope", AppKind.DESKTOP_APP, inside=("make",)), INTERACTIVE),
         (profile("gimp-2.10", "app-gimp-1.scope", AppKind.DESKTOP_APP), INTERACTIVE),
         (profile("steam", "app-steam-1.scope", AppKind.DESKTOP_APP), INTERACTIVE),
-        (
-            profile("steam", "app-steam-1.scope", AppKind.DESKTOP_APP, inside=("wineserver",)),
-            LATENCY,
-        ),
         (profile("wine64-preloader", kind=SCOPE, comm="Game.exe"), LATENCY),
         (profile("pipewire", slice_="session.slice"), LATENCY),
         (profile("gnome-shell", "org.gnome.Shell@wayland.service"), LATENCY),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's figures, both sides of each: `tools/bench-daemon`.
 
-In the micro-VM: everything real, slowed down by emulation where there is no KVM. On this machine:
-the daemon's own share at full speed (see bench_native). --json prints every sample.
+In the micro-VM: everything real, slowed down by emulation where there is no KVM. On the virtual
+clock (docs/vclock.md): the same, on a machine that takes --insn-ps picoseconds for an instruction,
+however slow the emulation is. On this machine: the daemon's own share at full speed (see
+bench_native). --json prints every sample.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schedcpd.microvm import VmSpec, resume
+from schedbench.vclock import build, qemu
+from schedcpd.microvm import MicroVm, VmSpec, boot, resume
+from schedcpd.microvm.spec import Accelerator, ThreadMode
 
 from . import bench_native
 from .guest.bench_guest import loop_seconds
@@ -32,21 +36,39 @@ WAIT = (
 
 async def in_vm(given: argparse.Namespace) -> dict[str, Any]:
     async with resume(VmSpec(), limit_s=3000) as vm:
-        with tempfile.TemporaryDirectory() as folder:
-            await install(vm, Path(folder) / "stage")
-        await vm.put(GUEST, "/root/bench_guest.py")
-        await vm.run(["mkdir", "-p", "/etc/schedcp/schedcpd.yaml.d"])
-        await vm.run(
-            ["tee", "/etc/schedcp/schedcpd.yaml.d/bench.yaml"], stdin=b"policy: balanced\n"
-        )
-        (await vm.run(["sh", "-c", WAIT], timeout_s=300)).check()
-        argv = ["python3", "/root/bench_guest.py", "--cgroups", str(given.cgroups)]
-        argv += ["--seconds", str(given.seconds), "--runs", str(given.runs)]
-        argv += ["--changes", str(given.changes)]
-        found: dict[str, Any] = json.loads((await vm.run(argv, timeout_s=2400)).check().text)
-        found["accelerator"] = vm.accelerator.value
-        found["slowdown"] = found["loop_seconds"] / loop_seconds()
-        return found
+        return await measured_in(vm, given)
+
+
+async def on_virtual_clock(given: argparse.Namespace) -> dict[str, Any]:
+    found = qemu.find()
+    if not found.accepted:
+        raise SystemExit(f"the virtual clock is not proved on {found.binary}: docs/vclock.md")
+    plugin = await build.plugin(print)
+    spec = VmSpec(
+        thread=ThreadMode.SINGLE,
+        accelerator=Accelerator.TCG,
+        # A wait for the disk may be any time on this clock, since an idle machine's time jumps.
+        cmdline="systemd.default_timeout_start_sec=infinity",
+        qemu_args=("-plugin", f"{plugin},insn-ps={given.insn_ps}"),
+    )
+    async with boot(spec, limit_s=3000) as vm:
+        return await measured_in(vm, given)
+
+
+async def measured_in(vm: MicroVm, given: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        await install(vm, Path(folder) / "stage")
+    await vm.put(GUEST, "/root/bench_guest.py")
+    await vm.run(["mkdir", "-p", "/etc/schedcp/schedcpd.yaml.d"])
+    await vm.run(["tee", "/etc/schedcp/schedcpd.yaml.d/bench.yaml"], stdin=b"policy: balanced\n")
+    (await vm.run(["sh", "-c", WAIT], timeout_s=300)).check()
+    argv = ["python3", "/root/bench_guest.py", "--cgroups", str(given.cgroups)]
+    argv += ["--seconds", str(given.seconds), "--runs", str(given.runs)]
+    argv += ["--changes", str(given.changes)]
+    found: dict[str, Any] = json.loads((await vm.run(argv, timeout_s=2400)).check().text)
+    found["accelerator"] = vm.accelerator.value
+    found["slowdown"] = found["loop_seconds"] / loop_seconds()
+    return found
 
 
 async def on_this_machine(given: argparse.Namespace) -> dict[str, Any]:
@@ -71,7 +93,7 @@ def table(where: str, found: dict[str, Any]) -> str:
     idle = found["idle"]
     mib, count = idle["rss_kib"] / 1024, f"{idle['cgroups']:.0f} cgroups"
     ratio = statistics.median(found["full_us"]) / statistics.median(found["bare_us"])
-    slow = f" (emulation is {found['slowdown']:.0f} times slower)" if "slowdown" in found else ""
+    slow = f" (the machine is {found['slowdown']:.0f} times slower)" if "slowdown" in found else ""
     lines = [
         where,
         f"  resident memory, idle, {count}   {mib:8.1f} MiB"
@@ -99,7 +121,10 @@ def table(where: str, found: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/bench-daemon", description=__doc__)
-    parser.add_argument("--only", choices=("vm", "native"), help="one side alone")
+    parser.add_argument("--only", choices=("native", "vm", "virtual"), help="one place alone")
+    parser.add_argument(
+        "--insn-ps", type=int, default=250, help="an instruction on the virtual clock (250)"
+    )
     parser.add_argument("--cgroups", type=int, default=200, help="idle cgroups (200)")
     parser.add_argument("--seconds", type=float, default=60, help="of idleness measured (60)")
     parser.add_argument("--runs", type=int, default=40, help="latencies measured (40)")
@@ -107,10 +132,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="every sample, as JSON")
     given = parser.parse_args()
     found: dict[str, Any] = {}
-    if given.only != "vm":
-        found["native"] = asyncio.run(on_this_machine(given))
-    if given.only != "native":
-        found["vm"] = asyncio.run(in_vm(given))
+    for place, measure in (
+        ("native", on_this_machine),
+        ("vm", in_vm),
+        ("virtual", on_virtual_clock),
+    ):
+        if given.only in (None, place):
+            found[place] = asyncio.run(measure(given))
     if given.json:
         json.dump(found, sys.stdout)
         return 0
@@ -118,6 +146,9 @@ def main() -> int:
         print(table("On this machine, the kernel's part stood in for:", found["native"]))
     if "vm" in found:
         print(table(f"In the micro-VM ({found['vm']['accelerator']}), all real:", found["vm"]))
+    if "virtual" in found:
+        where = f"on the virtual clock, {given.insn_ps} ps an instruction"
+        print(table(f"In the micro-VM {where}, all real:", found["virtual"]))
     return 0
 
 

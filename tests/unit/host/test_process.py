@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from pathlib import Path
 
@@ -116,3 +117,31 @@ def lives(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize("loud", ["sleep 1000", "exec cat /dev/zero"])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 50, 200])
+async def test_cancelled_at_any_moment_it_ends_and_leaves_nobody(loud: str, turns: int) -> None:
+    before = children()
+    task = asyncio.create_task(run(["sh", "-c", loud], timeout_s=100))
+    for _ in range(turns):
+        await asyncio.sleep(0 if turns < 50 else 0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 30)
+    assert children() == before
+
+
+async def test_who_left_the_group_with_the_pipes_does_not_hold_us_up() -> None:
+    began = time.monotonic()
+    script = "import os, time\nif not os.fork():\n os.setsid(); time.sleep(20)\nos._exit(0)"
+    result = await run([sys.executable, "-c", script], timeout_s=1)
+    assert result.timed_out and time.monotonic() - began < 15
+
+
+def children() -> set[str]:
+    """Process ids of this process' children, zombies too."""
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= set((task / "children").read_text().split())
+    return found

@@ -104,14 +104,15 @@ def test_pages_overwritten_in_the_middle_are_noticed(store: HistoryStore, tmp_pa
 
 
 def test_a_full_disk_costs_records_not_the_daemon(store: HistoryStore) -> None:
-    assert store._db is not None
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count={pages + 2}")  # what SQLITE_FULL comes from
+    db = store._file.connection
+    assert db is not None
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count={pages + 2}")  # what SQLITE_FULL comes from
     big = LearnedRecord(RecordKind.NOTE, NOW, "/x", "x" * 100_000)
     store.add([big])
     assert "records were lost" in store.trouble
     assert store.query() == ()
-    store._db.execute("PRAGMA max_page_count=100000")
+    db.execute("PRAGMA max_page_count=100000")
     store.add([record(1)])
     assert store.trouble == ""
     assert numbers(store.query()) == [1]

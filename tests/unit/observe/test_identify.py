@@ -16,6 +16,7 @@ from schedcpd.observe.identify import (
 )
 
 HEX = "0123456789ab" * 5 + "0123"
+UUID = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 USER = "/user.slice/user-1000.slice/user@1000.service"
 
 
@@ -69,6 +70,10 @@ def test_units(cgroup: str, kind: str, name: str, unit: str, slice_: str) -> Non
         ("app-flatpak-org.telegram.desktop-1.scope", "org.telegram.desktop"),
         ("app-firefox@autostart.service", "firefox"),
         ("snap.firefox.firefox-3a1b.scope", "firefox_firefox"),
+        (f"snap.obs-studio.obs-studio-{UUID}.scope", "obs-studio_obs-studio"),
+        (f"snap.discord.discord.{UUID}.scope", "discord_discord"),
+        (f"app-steam@{UUID}.service", "steam"),
+        (f"app-org.kde.kate-{UUID.replace('-', '')}.scope", "org.kde.kate"),
     ],
 )
 def test_desktop_applications(unit: str, desktop_id: str) -> None:
@@ -83,6 +88,9 @@ def test_desktop_applications(unit: str, desktop_id: str) -> None:
         f"/system.slice/docker-{HEX}.scope",
         f"/docker/{HEX}",
         f"/machine.slice/libpod-{HEX}.scope/container",
+        f"/system.slice/nginx.service/libpod-payload-{HEX}",
+        f"{USER}/app.slice/redis.service/libpod-payload-{HEX}",
+        f"{USER}/user.slice/libpod-{HEX}.scope/container",
         f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{HEX}.scope",
         f"/kubepods/burstable/pod01234567-89ab-cdef-0123-456789abcdef/{HEX}",
         f"/system.slice/docker-{HEX}.scope/system.slice/nginx.service",

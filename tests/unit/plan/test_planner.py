@@ -21,6 +21,7 @@ from schedcpd.model import (
     IntentSource,
     Machine,
     Policy,
+    PolicyLimits,
     Power,
     SchedulerObject,
     WorkloadProfile,
@@ -138,6 +139,17 @@ def test_a_candidate_binds_object_and_every_tunable() -> None:
     assert (candidate.object_path, candidate.object_sha256) == ("/b/toy.bpf.o", "aa")
     assert dict(candidate.tunables) == dict(SERVER.tunables)
     assert candidate.reason == "serves latency (1, such as app-latency)"
+
+
+def test_a_policy_with_as_many_setbacks_as_its_limit_is_left_to_the_operator() -> None:
+    limited = replace(SERVER, limits=PolicyLimits(setbacks=2))
+    here = situation(LATENCY, policies=(KERNEL, BALANCED, limited))
+    for had, taken in ((1, "server"), (2, "balanced"), (3, "balanced")):
+        made = plan(replace(here, history=HistorySummary(setbacks={"server": had})))
+        assert made.candidate.policy == taken
+    assert why(made, "server") == "had 3 setbacks, its limit is 2"
+    by_hand = plan(replace(here, history=HistorySummary(setbacks={"server": 9}), choice="server"))
+    assert by_hand.candidate.policy == "server"
 
 
 def test_the_others_are_told_why_not() -> None:

@@ -77,6 +77,6 @@ def test_the_example_in_the_documentation_is_good(repository: Repository) -> Non
     found = read_policy_file(example.encode(), problems, repository.manifests(), "admin")
     assert problems.items == []
     assert found is not None
-    assert (len(found.policies), len(found.rules)) == (1, 1)
+    assert (len(found.policies), len(found.rules)) == (2, 1)
     for key in MATCH_KEYS:
         assert f"`{key}`" in text

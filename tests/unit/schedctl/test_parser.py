@@ -18,6 +18,7 @@ from schedcpd.config import SECTIONS, Config
 from schedcpd.model import IntentClass, RecordKind
 from schedctl.commands import COMMANDS
 from schedctl.parser import build_parser, normalise_target
+from schedctl.policy import COMMANDS as POLICY
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPLETION = ROOT / "packaging/completions/schedctl"
@@ -33,7 +34,9 @@ def manpages() -> ModuleType:
 
 
 def test_every_command_is_implemented(manpages: ModuleType) -> None:
-    assert set(manpages.commands_of(build_parser())) == set(COMMANDS) | {"mcp", "verify"}
+    commands = manpages.commands_of(build_parser())
+    assert set(commands) == set(COMMANDS) | {"mcp", "verify"}
+    assert set(manpages.commands_of(commands["policy"])) == set(POLICY) | {"lint"}
 
 
 def test_options_before_and_after_the_command() -> None:
@@ -87,8 +90,9 @@ def test_pages_are_whole(manpages: ModuleType) -> None:
 
 def test_pages_name_what_there_is(manpages: ModuleType) -> None:
     pages = manpages.filled(ROOT)
-    for command in manpages.commands_of(build_parser()):
-        assert re.search(rf"^\*\*{command}\*\*", pages["schedctl.1"], re.M), command
+    commands = manpages.commands_of(build_parser())
+    for name in [*(set(commands) - {"policy"}), *(f"policy {each}" for each in POLICY)]:
+        assert re.search(rf"^\*\*{name}\*\*", pages["schedctl.1"], re.M), name
     for command in manpages.commands_of(schedbench.__main__.build_parser()):
         assert re.search(rf"^\*\*{command}\*\*", pages["schedbench.1"], re.M), command
     for name in Config.__dataclass_fields__:
@@ -119,6 +123,7 @@ def test_completion_knows_the_words(manpages: ModuleType) -> None:
     parser = build_parser()
     commands = manpages.commands_of(parser)
     assert words("commands") == set(commands)
+    assert words("policy_commands") == set(manpages.commands_of(commands["policy"]))
     assert words("intents") == set(IntentClass)
     assert words("kinds") == set(RecordKind)
     for name, command in commands.items():
@@ -139,6 +144,8 @@ def test_completion_is_bash() -> None:
     . {COMPLETION}
     COMP_WORDS=(schedctl --json pin nginx ba); COMP_CWORD=4
     _schedctl; echo "${{COMPREPLY[@]}}"
+    COMP_WORDS=(schedctl policy --json d); COMP_CWORD=3
+    _schedctl; echo "${{COMPREPLY[@]}}"
     COMP_WORDS=(schedctl re); COMP_CWORD=1
     _schedctl; echo "${{COMPREPLY[@]}}"
     COMP_WORDS=(schedctl log --kind o); COMP_CWORD=3
@@ -148,6 +155,7 @@ def test_completion_is_bash() -> None:
     assert ran.stderr == ""
     assert [sorted(line.split()) for line in ran.stdout.splitlines()] == [
         ["background", "batch"],
+        ["diff"],
         ["reload", "resume"],
         ["operator", "outcome"],
     ]
