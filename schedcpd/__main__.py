@@ -33,6 +33,7 @@ from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.procfs import Procfs
 from schedcpd.host.scx import SysScx
 from schedcpd.host.sdnotify import Notifier
+from schedcpd.host.vitals import SysVitals
 from schedcpd.infer.agent_client import AgentClient
 from schedcpd.infer.pinstore import PinStore
 from schedcpd.learn.store import HistoryStore
@@ -139,6 +140,7 @@ def build(
             ),
             admission=admission,
             scx=scx,
+            vitals=SysVitals(root),
             clock=clock,
             store=StateStore(read.state_dir / "deploy.json"),
             kill_switch=KillSwitch(read.state_dir / "kill-switch"),

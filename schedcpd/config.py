@@ -186,6 +186,44 @@ class DeployConfig:
         default=20.0,
         metadata=_real(0, 3600, "How long a new scheduler is watched before it is trusted.", "s"),
     )
+    watch_s: float = field(
+        default=0.5,
+        metadata=_real(0.1, 60, "Time between two looks at a scheduler on trial; later ten.", "s"),
+    )
+    tail_rise: float = field(
+        default=1.6,
+        metadata=_real(
+            1.1, 100, "A p99 run delay this many times that before ends a trial.", "times"
+        ),
+    )
+    tail_floor_us: int = field(
+        default=2000,
+        metadata=_whole(0, 10_000_000, "A p99 run delay below this is no regression.", "us"),
+    )
+    pressure_rise: float = field(
+        default=0.4,
+        metadata=_real(
+            0.01, 1, "Share of time in which tasks wait for a CPU, more than before: ends a trial."
+        ),
+    )
+    errors_per_s: float = field(
+        default=100.0,
+        metadata=_real(0, 1e9, "Errors that the kernel counts for a scheduler: more end it.", "/s"),
+    )
+    heartbeats: int = field(
+        default=3,
+        metadata=_whole(
+            1, 100, "Looks in a row that the scheduler host leaves unanswered.", "looks"
+        ),
+    )
+    quarantine_s: float = field(
+        default=3600.0,
+        metadata=_real(0, 31_536_000, "How long what failed by measures is not tried again.", "s"),
+    )
+    setbacks_per_hour: int = field(
+        default=3,
+        metadata=_whole(1, 3600, "After so many in an hour nothing is swapped unasked.", "times"),
+    )
     attach_timeout_s: float = field(
         default=10.0,
         metadata=_real(0.5, 120, "How long the kernel may take to enable a scheduler.", "s"),

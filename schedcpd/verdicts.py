@@ -21,6 +21,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from schedcpd import __version__
@@ -61,12 +62,19 @@ class VmGuest:
             )
             if run.exit_code != 0:
                 raise MicroVmError(f"The guest did not say its kernel: {run.end or run.stderr}")
-            machine = await snapshot.prepare(self._spec, self._progress)
-            self._identity = GuestIdentity(
-                KernelBuild(**json.loads(run.stdout)["kernel"]),
-                await snapshot.snapshot_key(machine),
-            )
+            keys = [await guest.snapshot_key() for guest in (self, self.elsewhere)]
+            kernel = KernelBuild(**json.loads(run.stdout)["kernel"])
+            self._identity = GuestIdentity(kernel, "+".join(keys))
         return self._identity
+
+    async def snapshot_key(self) -> str:
+        """Names the machine's image, kernel and command line."""
+        machine = await snapshot.prepare(self._spec, self._progress)
+        return await snapshot.snapshot_key(machine)
+
+    @property
+    def elsewhere(self) -> VmGuest:
+        return VmGuest(replace(self._spec, sockets=2, cores=1, threads=2), self._progress)
 
     async def run(
         self, argv: Sequence[str], *, files: Mapping[str, bytes], timeout_s: float

@@ -166,6 +166,16 @@ class Daemon:
     async def history(self, limit: int, kind: str, subject: str) -> Any:
         return self._document(await self._call("History", "uss", limit, kind, subject), "records")
 
+    async def verify(self, name: str, text: str, *, run: bool) -> str:
+        """Begins an examination; its id."""
+        return str(await self._call("Verify", "ssb", name, text, run, change=True))
+
+    async def verification(self, id_: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._document(
+            await self._call("Verification", "s", id_), "verification"
+        )
+        return found
+
     async def policies(self) -> Any:
         return self._document(await self._call("ListPolicies"), "policies")
 

@@ -49,6 +49,9 @@ def _deployment(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"policy {deployment.get('policy', '')} on {deployment.get('ops_name', '')} "
             f"({deployment.get('source', '')}): {deployment.get('reason', '')}",
         )
+    canary = content.get("canary")
+    if canary:
+        yield "canary", _canary(canary)
     for other in (candidate or {}).get("rejected") or []:
         yield "not", f"{other.get('policy', '')}: {other.get('why_not', '')}"
     verdict = content.get("verdict")
@@ -77,6 +80,23 @@ def _deployment(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"policy {outcome.get('policy', '')} ended as {outcome.get('kind', '')}: "
             f"{outcome.get('reason', '')}",
         )
+
+
+def _canary(canary: Mapping[str, Any]) -> str:
+    state = "on trial" if canary.get("on_trial") else "passed"
+    if canary.get("suspect"):
+        state += ", and worse than it may be in the last window"
+    now, before = canary.get("now") or {}, canary.get("before") or {}
+    promised = canary.get("promises_p99_us") or {}
+    tails = []
+    for name, value in now.items():
+        intent, is_tail, _ = name.partition("_delay_p99_us")
+        if not is_tail:
+            continue
+        was = f", {before[name]:.0f} before" if name in before else ""
+        limit = f", promised {promised[intent]:.0f}" if intent in promised else ""
+        tails.append(f"{intent} {value:.0f} µs{was}{limit}")
+    return f"{state}; p99 run delay: {'; '.join(tails)}" if tails else state
 
 
 def text(content: Mapping[str, Any]) -> str:

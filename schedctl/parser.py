@@ -185,6 +185,9 @@ def _add_policy(command: argparse.ArgumentParser, common: argparse.ArgumentParse
 def _add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="NAME.bpf.c, NAME.bpf.o or POLICY.yaml")
     command.add_argument("-a", "--all", action="store_true", help="also after a check failed")
+    command.add_argument(
+        "--daemon", action="store_true", help="have schedcpd do it (NAME.bpf.c or NAME.yaml)"
+    )
     command.add_argument("--no-vm", action="store_true", help="only what needs no micro-VM")
     command.add_argument(
         "--manifest", metavar="FILE", default="", help="tunables; default: the one beside FILE"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`schedctl verify`: the verifier in a process of its own, without the daemon."""
+"""`schedctl verify`: the verifier in a process of its own, or, with --daemon, by schedcpd."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from schedcpd.host import process
-from schedctl.exits import CallError
+from schedctl.client import daemon
+from schedctl.exits import CallError, Exit
+from schedctl.text import safe
 
 TIMEOUT_S = 900.0
+POLL_S = 0.5
 
 _PACKAGES = str(Path(__file__).resolve().parents[1])
 
@@ -41,8 +45,35 @@ def environment() -> dict[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     """Runs it with this process' terminal; its exit code is ours."""
+    if options.daemon:
+        path = Path(options.file)
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CallError("Failed", f"{path} cannot be read: {error}") from error
+        return asyncio.run(_by_daemon(options, path.name, text))
     done = subprocess.run(argv(options), env=environment(), stdin=subprocess.DEVNULL, check=False)
     return done.returncode if done.returncode >= 0 else 1
+
+
+async def _by_daemon(options: argparse.Namespace, name: str, text: str) -> int:
+    """Hands the text in over D-Bus and waits; 0 passed, 1 refused, 5 not all could be checked."""
+    told = ""
+    async with daemon(options.bus_address, ask_password=not options.no_ask_password) as schedcpd:
+        id_ = await schedcpd.verify(name, text, run=not options.no_vm)
+        while (found := await schedcpd.verification(id_))["state"] != "ended":
+            if found["check"] != told:
+                told = str(found["check"])
+                print(f"verify: {name}: {told}", file=sys.stderr, flush=True)
+            await asyncio.sleep(POLL_S)
+    if options.json:
+        print(json.dumps({"version": 1, "verify": found}, indent=2))
+    else:
+        for check in found["result"].get("checks", ()):
+            print(safe(f"{check['name']:10} {check['status']:8} {check['sentence']}"))
+        print(safe(f"{'passed' if found['passed'] else 'did not pass'}: {found['sentence']}"))
+    failed = any(c["status"] == "failed" for c in found["result"].get("checks", ()))
+    return Exit.DONE if found["passed"] else Exit.REFUSED if failed else Exit.UNSUPPORTED
 
 
 async def verified(file: str, *, run_it: bool) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class Observer(Protocol):
 
     def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None: ...
 
+    def verify_progress(self, id_: str, check: str) -> None:
+        """A check of the examination `id_` began."""
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None: ...
+
 
 class Catalogue(Protocol):
     """The policy repository as a service. Errors are `SchedcpError`s; maps hold JSON types."""
@@ -105,6 +110,15 @@ class Control(Protocol):
 
     async def reload(self, *, actor: str) -> None:
         """Reads configuration and policies again. ConfigError: the old ones stay."""
+
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        """Begins to examine a source or policies; returns the id. BusyError: one is under way.
+
+        `run` false: only what needs no micro-VM.
+        """
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        """id, name, state (running or ended), check, passed, sentence, result. NotFoundError."""
 
     async def explain(self, target: str) -> Mapping[str, object]:
         """Signal, profile, intent and source, candidates, verdict, outcome: as JSON types.

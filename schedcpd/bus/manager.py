@@ -93,6 +93,15 @@ def manager_interface(control: Control, version: str) -> Interface:
         )
         return [document("records", [record_values(record) for record in records])]
 
+    async def verify(call: Call) -> Sequence[Any]:
+        name = text("name", call.args[0], MAX_NAME, empty=False)
+        source, run = call.args[1], call.args[2]
+        return [await control.verify(name, source, run=run, actor=call.actor)]
+
+    async def verification(call: Call) -> Sequence[Any]:
+        id_ = text("id", call.args[0], MAX_NAME, empty=False)
+        return [document("verification", control.verification(id_))]
+
     def read(name: str, inputs: str, outputs: str, handler: Handler, *, costly: bool) -> Method:
         return Method(name, args(inputs), args(outputs), handler, costly=costly)
 
@@ -112,6 +121,8 @@ def manager_interface(control: Control, version: str) -> Interface:
             change("Kill", "s reason", "", kill, polkit.KILL_SWITCH),
             change("Resume", "", "", resume, polkit.MANAGE_SCHEDULER),
             change("Reload", "", "", reload, polkit.RELOAD),
+            change("Verify", "s name, s text, b run", "s id", verify, polkit.VERIFY),
+            read("Verification", "s id", "s json", verification, costly=True),
             read("Explain", "s target", "s json", explain, costly=True),
             read("History", "u limit, s kind, s subject", "s json", history, costly=True),
             *policy_methods(control),
@@ -124,6 +135,8 @@ def manager_interface(control: Control, version: str) -> Interface:
                 ),
             ),
             Signal("RolledBack", args("s old_policy, s new_policy, s reason")),
+            Signal("VerifyProgress", args("s id, s check")),
+            Signal("VerifyEnded", args("s id, b passed, s sentence")),
             Signal("IntentChanged", args("o workload, s old, s new, s source")),
             Signal("SchedulerChanged", args("s old, s new, s reason")),
         ),

@@ -23,6 +23,7 @@ MANAGE_INTENTS = "org.schedcp.manage-intents"
 MANAGE_SCHEDULER = "org.schedcp.manage-scheduler"
 KILL_SWITCH = "org.schedcp.kill-switch"
 RELOAD = "org.schedcp.reload"
+VERIFY = "org.schedcp.verify"
 
 _AUTHORITY = (
     "org.freedesktop.PolicyKit1",

@@ -69,6 +69,12 @@ class Publisher:
     def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
         self._later(lambda: self._signal("RolledBack", old_policy, new_policy, reason))
 
+    def verify_progress(self, id_: str, check: str) -> None:
+        self._later(lambda: self._signal("VerifyProgress", id_, check))
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None:
+        self._later(lambda: self._signal("VerifyEnded", id_, passed, sentence))
+
     def flush(self) -> None:
         """Sends all that waits, in the order in which it happened."""
         while self._waiting:

@@ -11,11 +11,11 @@ from schedcpd.deploy.client import Host
 from schedcpd.deploy.intents import IntentTable
 from schedcpd.deploy.measure import measures_of
 from schedcpd.deploy.ports import DeployView, Limits, Listener
-from schedcpd.deploy.state import Deployment, DeployState, KillSwitch, StateStore
+from schedcpd.deploy.state import Deployment, DeployState, KillSwitch, StateStore, variant
 from schedcpd.errors import SchedcpError, UnsupportedError
 from schedcpd.host.clock import Clock
 from schedcpd.host.scx import Scx, ScxSnapshot
-from schedcpd.model import DaemonState, Outcome, OutcomeKind, SchedulerStatus
+from schedcpd.model import DaemonState, Outcome, OutcomeKind, SchedulerStatus, Tunable
 
 
 class Core:
@@ -43,7 +43,7 @@ class Core:
         self.lock = asyncio.Lock()
         self.foreign = ""  # ops name of somebody else's scheduler
         self.reason = ""
-        self.failures: dict[str, tuple[int, int]] = {}  # sha256 -> how often, when (ns)
+        self.attached_ns = 0  # CLOCK_MONOTONIC, when what runs was attached or adopted
         self.intents = IntentTable(host, lambda why: self.listener.deploy_write_failed(why))
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,6 +61,8 @@ class Core:
             state, reason = DaemonState.KILLED, killed
         elif current is not None:
             state, reason = DaemonState.ACTIVE, current.reason
+            if not current.promoted:
+                reason = f"{reason}; on trial for {self.limits.canary_s:g} s (canary)"
         elif self.foreign:
             state = DaemonState.FOREIGN
             reason = f"the scheduler {self.foreign} is not ours; it is left alone"
@@ -76,10 +78,15 @@ class Core:
             kill_switch=bool(killed),
         )
 
-    def quarantined(self, sha256: str) -> str:
-        """Why these bytes are not loaded by themselves on this kernel, "" when they may be."""
-        entry = self.state.quarantine.get(sha256)
-        return entry.reason if entry and entry.kernel == self.build_id else ""
+    def quarantined(self, sha256: str, tunables: Mapping[str, Tunable]) -> str:
+        """Why these are not loaded by themselves on this kernel, "" when they may be."""
+        for key in (sha256, variant(sha256, tunables)):
+            entry = self.state.quarantine.get(key)
+            if entry is None or entry.kernel != self.build_id:
+                continue
+            if not entry.until_unix_s or self.clock.unix_s() < entry.until_unix_s:
+                return entry.reason
+        return ""
 
     def see_foreign(self, snapshot: ScxSnapshot) -> None:
         """Call only while none of ours is attached."""

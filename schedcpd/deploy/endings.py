@@ -8,16 +8,20 @@ kernel/sched/ext (enum scx_exit_kind). Everything here runs with `Core.lock` hel
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 from schedcpd.deploy.core import Core, running
-from schedcpd.deploy.state import Deployment, Quarantine
+from schedcpd.deploy.state import Deployment, variant
 from schedcpd.deploy.swap import Swap
 from schedcpd.host.scx import ScxSnapshot
 from schedcpd.model import ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
 
 # enum scx_exit_code: the kernel asks for the same scheduler again (CPU hotplug)
 ACT_RESTART = 1 << 48
+# CPUs go and come one by one when a machine sleeps or is resized; more in a minute is a loop.
+RESTARTS = 8
 
 
 class Endings:
@@ -25,7 +29,7 @@ class Endings:
 
     def __init__(self, core: Core, swap: Swap) -> None:
         self._core, self._swap = core, swap
-        self._restarted_id = ""  # the deployment that came of the last ACT_RESTART
+        self._restarts_ns: list[int] = []  # of the last minute, after ACT_RESTART
 
     async def vanished(self, current: Deployment) -> None:
         """Ours seems to be gone. Finds out why, without waking a host that somebody stopped."""
@@ -33,7 +37,7 @@ class Endings:
         snapshot = core.scx.snapshot() if core.host.connected else await core.settled()
         alive = snapshot.loaded and snapshot.enable_seq == current.enable_seq
         if alive or core.host.connected:
-            status = await core.ask()
+            status = await self._explained(current, alive=alive)
             if status is not None and status.deployment_id == current.id:
                 if status.attached and alive:
                     core.intents.attached({})  # only the connection was lost
@@ -44,6 +48,17 @@ class Endings:
         await self.lost(
             current, "the scheduler host ended: it was killed, or schedcp-scheduler was stopped"
         )
+
+    async def _explained(self, current: Deployment, *, alive: bool) -> SchedulerStatus | None:
+        """The host's status. While it still holds what the kernel takes apart, it learns why."""
+        core = self._core
+        deadline = core.clock.monotonic_ns() + int(core.limits.settle_s * 1e9)
+        while True:
+            status = await core.ask()
+            waits = status is not None and status.deployment_id == current.id and status.attached
+            if alive or not waits or core.clock.monotonic_ns() >= deadline:
+                return status
+            await asyncio.sleep(0.05)
 
     async def lost(self, current: Deployment, reason: str) -> None:
         """It stays off until an operator's word."""
@@ -76,16 +91,15 @@ class Endings:
             record is not None
             and kind == ExitKind.UNREG_KERN
             and bool(record.code & ACT_RESTART)
-            and self._restarted_id != current.id
+            and self._may_restart()
         )
         state = replace(core.state, current=None)
         if kind == ExitKind.SYSRQ:
             core.kill_switch.engage("SysRq-S ended the scheduler; that counts as the kill switch")
             state = replace(state, last_known_good=None)
         elif not restart:
-            entry = Quarantine(sentence, core.build_id, core.clock.unix_s())
-            quarantine = {**state.quarantine, current.object_sha256: entry}
-            state = replace(state, last_known_good=None, quarantine=quarantine)
+            now = core.clock.unix_s()
+            state = state.with_setback(current.object_sha256, sentence, core.build_id, now)
         await core.save_or_note(state)
         core.finish(current, OutcomeKind.EJECTED, sentence, status=status)
         core.listener.deploy_ejected(status)
@@ -94,13 +108,41 @@ class Endings:
         if target is not None and await self._swap.fall_back(target, sentence):
             restored = core.state.current
             if restored is not None:
-                if restart:
-                    self._restarted_id = restored.id
                 core.listener.deploy_rolled_back(current.policy, restored.policy, sentence)
         elif not core.kill_switch.reason():
             core.listener.deploy_rolled_back(current.policy, "kernel-default", sentence)
         if core.state.current is None:
             await core.host.disconnect()
+
+    def _may_restart(self) -> bool:
+        now = self._core.clock.monotonic_ns()
+        self._restarts_ns = [at for at in self._restarts_ns if now - at < 60 * 10**9]
+        if len(self._restarts_ns) >= RESTARTS:
+            return False
+        self._restarts_ns.append(now)
+        return True
+
+    async def regressed(
+        self, current: Deployment, trouble: str, measures: Mapping[str, float], *, deaf: bool
+    ) -> None:
+        """It does worse than it may: the kernel's default at once, then last-known-good.
+
+        `deaf`: its host does not answer and is ended instead of asked.
+        """
+        core = self._core
+        sentence = f"{current.policy} was taken back: {trouble}"
+        if deaf:
+            core.host.end_process()
+        back = core.state.last_known_good
+        key = variant(current.object_sha256, current.tunables)
+        now, hold_s = core.clock.unix_s(), core.limits.quarantine_s
+        left = core.state.with_setback(key, sentence, core.build_id, now, hold_s)
+        await core.save_or_note(replace(left, current=current))
+        await self._swap.detach(OutcomeKind.ROLLED_BACK, sentence, measures)
+        core.changed(sentence)
+        restored = back is not None and await self._swap.fall_back(back, sentence)
+        new_policy = back.policy if back is not None and restored else "kernel-default"
+        core.listener.deploy_rolled_back(current.policy, new_policy, sentence)
 
     # ------------------------------------------------------------ after a restart of the daemon
 
@@ -141,6 +183,7 @@ class Endings:
         killed = core.kill_switch.reason()
         if match is not None and proved and not killed:
             core.intents.attached({})
+            core.attached_ns = core.clock.monotonic_ns()
             adopted = running(match, status)
             await core.save_or_note(replace(core.state, current=adopted, pending=None, held=""))
             for other in recorded:

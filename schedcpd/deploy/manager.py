@@ -16,17 +16,22 @@ from schedcpd.deploy.client import Host
 from schedcpd.deploy.core import Core
 from schedcpd.deploy.endings import Endings
 from schedcpd.deploy.intents import IntentTable
+from schedcpd.deploy.pace import Pace
 from schedcpd.deploy.ports import Admission, DeployView, Limits, Listener
-from schedcpd.deploy.state import KillSwitch, StateStore
+from schedcpd.deploy.state import KillSwitch, StateStore, variant
 from schedcpd.deploy.swap import Swap
-from schedcpd.errors import BusyError, SchedcpError, VerifyError
+from schedcpd.deploy.trial import Trial
+from schedcpd.deploy.watch import Watch
+from schedcpd.errors import BusyError, SchedcpError
 from schedcpd.host.clock import Clock
 from schedcpd.host.scx import Scx
+from schedcpd.host.vitals import VitalsReader
 from schedcpd.model import (
     Candidate,
     CandidateKind,
     OutcomeKind,
     SchedulerStatus,
+    Tunable,
 )
 
 
@@ -39,6 +44,7 @@ class DeployManager:
         host: Host,
         admission: Admission,
         scx: Scx,
+        vitals: VitalsReader,
         clock: Clock,
         store: StateStore,
         kill_switch: KillSwitch,
@@ -58,6 +64,8 @@ class DeployManager:
         )
         self._swap = Swap(self._core, admission)
         self._endings = Endings(self._core, self._swap)
+        self._pace = Pace(self._core)
+        self._watch = Watch(self._core, self._endings, vitals)
         self._words = 0  # grows with every operator's word: overtakes a change in admission
         self._admitting = False
         self._was_killed = False
@@ -85,9 +93,14 @@ class DeployManager:
     def set_limits(self, limits: Limits) -> None:
         self._core.limits = limits
 
-    def quarantined(self, sha256: str) -> str:
-        """Why these bytes are not loaded by themselves on this kernel, "" when they may be."""
-        return self._core.quarantined(sha256)
+    def quarantined(self, sha256: str, tunables: Mapping[str, Tunable]) -> str:
+        """Why these are not loaded by themselves on this kernel, "" when they may be."""
+        return self._core.quarantined(sha256, tunables)
+
+    @property
+    def trial(self) -> Trial | None:
+        """How what runs was judged last; None while none of ours does."""
+        return self._watch.trial
 
     def automatic_swaps(self) -> tuple[float, ...]:
         """When, in seconds since the epoch, schedulers were swapped that nobody asked for."""
@@ -124,7 +137,7 @@ class DeployManager:
             if asked:
                 self._words += 1
             else:
-                self._refuse_automatic(candidate)
+                self._pace.refuse_automatic(candidate)
             if candidate.kind is CandidateKind.DEFAULT:
                 await self._swap.detach(OutcomeKind.REPLACED, candidate.reason)
                 if asked:
@@ -135,7 +148,7 @@ class DeployManager:
         try:
             verdict = await self._swap.admit(candidate)  # may take minutes: nothing is locked
         except SchedcpError:
-            self._failed(candidate)
+            self._pace.failed(candidate)
             raise
         finally:
             self._admitting = False
@@ -146,9 +159,9 @@ class DeployManager:
             try:
                 await self._swap.load(candidate, verdict, source, back, counted=not asked)
             except SchedcpError:
-                self._failed(candidate)
+                self._pace.failed(candidate)
                 raise
-            core.failures.pop(candidate.object_sha256, None)
+            self._pace.succeeded(candidate)
             if asked:
                 await self._remember_word(candidate, source)
 
@@ -157,6 +170,7 @@ class DeployManager:
         state = self._core.state
         quarantine = dict(state.quarantine)
         quarantine.pop(candidate.object_sha256, None)
+        quarantine.pop(variant(candidate.object_sha256, candidate.tunables), None)
         await self._core.save_or_note(
             replace(
                 state,
@@ -236,7 +250,7 @@ class DeployManager:
         core = self._core
         async with self._exclusive():
             self._words += 1
-            await core.save(replace(core.state, held="", quarantine={}))
+            await core.save(replace(core.state, held="", quarantine={}, setbacks_unix_s=()))
             try:
                 core.kill_switch.release()
             except OSError as error:
@@ -245,7 +259,7 @@ class DeployManager:
                     hint="remove it by hand, then resume again",
                 ) from error
             self._was_killed = False
-            core.failures.clear()
+            self._pace.forget()
         core.changed("")
         core.listener.deploy_free()
 
@@ -255,7 +269,7 @@ class DeployManager:
         async with self._exclusive():
             self._words += 1
             await core.save(replace(core.state, wanted=policy, wanted_source=source, held=""))
-            core.failures.clear()
+            self._pace.forget()
         core.changed("")
 
     # ------------------------------------------------------------ life
@@ -273,10 +287,19 @@ class DeployManager:
         core.listener.deploy_changed()
 
     async def run(self) -> None:
-        """Looks at the kernel's own word every `poll_s`, until cancelled."""
+        """Looks at the kernel's own word every `poll_s`, and at counters; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll(), name="deploy poll")
+            group.create_task(self._watch.run(), name="deploy watch")
+
+    async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._core.limits.poll_s)
             await self.check()
+
+    async def look(self) -> None:
+        """One look at the counters of what runs, and what follows from it."""
+        await self._watch.look()
 
     async def check(self) -> None:
         """Compares what the kernel says runs with what we believe, and mends the belief."""
@@ -317,37 +340,6 @@ class DeployManager:
             )
         async with self._core.lock:
             yield
-
-    def _refuse_automatic(self, candidate: Candidate) -> None:
-        """What nobody asked for is neither frequent nor a blind retry.
-
-        The planner keeps its own, gentler, pace; these are the walls behind it.
-        """
-        core = self._core
-        if core.state.held:
-            raise BusyError(f"held back: {core.state.held}", hint="`schedctl resume`")
-        if candidate.kind is CandidateKind.DEFAULT:
-            return
-        why = self.quarantined(candidate.object_sha256)
-        if why:
-            raise VerifyError(
-                f"{candidate.scheduler} is quarantined on this kernel: {why}",
-                hint="`schedctl resume` lifts it",
-            )
-        now = core.clock.unix_s()
-        recent = [at for at in core.state.swaps_unix_s if now - 3600 < at <= now]
-        if len(recent) >= core.limits.max_per_hour:
-            raise BusyError(f"{len(recent)} deployments in the last hour, no more are allowed")
-        times, at_ns = core.failures.get(candidate.object_sha256, (0, 0))
-        wait_s = min(core.limits.hold_down_s * 2 ** (times - 1), 3600.0) if times else 0.0
-        left_s = wait_s - (core.clock.monotonic_ns() - at_ns) / 1e9
-        if left_s > 0:
-            raise BusyError(f"{candidate.scheduler} failed before; {left_s:.0f} s are left to wait")
-
-    def _failed(self, candidate: Candidate) -> None:
-        times, _ = self._core.failures.get(candidate.object_sha256, (0, 0))
-        entry = (times + 1, self._core.clock.monotonic_ns())
-        self._core.failures[candidate.object_sha256] = entry
 
     def _on_ejected(self, status: SchedulerStatus) -> None:
         self._core.spawn(self._ejected(status))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class Listener(Protocol):
 
     def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None: ...
 
+    def deploy_promoted(self, deployment: Deployment, measures: Mapping[str, float]) -> None:
+        """Its canary is over and nothing spoke against it."""
+
     def deploy_note(self, sentence: str) -> None:
         """Something a person should read in history."""
 
@@ -51,6 +55,14 @@ class Limits:
     max_per_hour: int = 6
     hold_down_s: float = 60.0
     canary_s: float = 20.0  # a scheduler that ran this long is one to come back to
+    watch_s: float = 0.5  # between two looks on trial, ten times that afterwards
+    tail_rise: float = 1.6  # p99 run delay against before
+    tail_floor_us: float = 2000.0  # below this no tail is a regression
+    pressure_rise: float = 0.4  # share of time
+    errors_per_s: float = 100.0  # of the kernel's counters
+    heartbeats: int = 3  # looks in a row without an answer
+    quarantine_s: float = 3600.0  # of what failed by measures
+    setbacks_per_hour: int = 3  # then nothing is swapped unasked
     kill_wait_s: float = 5.0  # for a change under way; then the host is ended
     settle_s: float = 3.0  # the kernel may take from a closed link to `disabled`
     poll_s: float = 2.0  # between two looks at /sys/kernel/sched_ext

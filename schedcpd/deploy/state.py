@@ -8,6 +8,7 @@ daemon fails at, the way back is on disk.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schedcpd.host.files import set_aside, write_atomically
-from schedcpd.model import Candidate, CandidateKind, Tunable
+from schedcpd.model import Candidate, CandidateKind, IntentClass, Tunable
 
 VERSION = 1
 
@@ -37,6 +38,12 @@ class Deployment:
     ops_name: str = ""
     enable_seq: int = 0
     host_pid: int = 0
+    slo_delay_p99_us: Mapping[str, float] = field(default_factory=dict)  # by class
+    promoted: bool = False  # its canary is over
+
+    @property
+    def promises(self) -> Mapping[IntentClass, float]:
+        return {IntentClass(name): us for name, us in self.slo_delay_p99_us.items()}
 
     def candidate(self) -> Candidate:
         """The same bytes and tunables again, to be admitted anew."""
@@ -48,16 +55,33 @@ class Deployment:
             object_sha256=self.object_sha256,
             tunables=dict(self.tunables),
             reason=self.reason,
+            slo_delay_p99_us=self.promises,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """An object that this kernel threw out; not loaded again on it unless an operator says so."""
+    """What failed on this kernel; not loaded again on it unless an operator says so.
+
+    An object that the kernel threw out is kept by its hash; an object with the tunables under
+    which it failed by measures by `variant`, until `until_unix_s`.
+    """
 
     reason: str
     kernel: str  # build id
     at_unix_s: float
+    until_unix_s: float = 0.0  # 0: for good
+
+
+def variant(sha256: str, tunables: Mapping[str, Tunable]) -> str:
+    """Names an object with its tunables."""
+    values = json.dumps(dict(tunables), sort_keys=True).encode()
+    return f"{sha256}+{hashlib.sha256(values).hexdigest()[:16]}"
+
+
+def within_an_hour(moments: tuple[float, ...], now: float) -> tuple[float, ...]:
+    """Seconds since the epoch; those to come were written before the clock was set."""
+    return tuple(at for at in moments if now - 3600 < at <= now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +100,24 @@ class DeployState:
     held: str = ""
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     swaps_unix_s: tuple[float, ...] = ()
+    setbacks_unix_s: tuple[float, ...] = ()
 
     def with_swap(self, now: float) -> DeployState:
         """Counts one automatic deployment; forgets those of more than an hour ago."""
-        recent = tuple(at for at in self.swaps_unix_s if now - 3600 < at <= now)
-        return replace(self, swaps_unix_s=(*recent, now))
+        return replace(self, swaps_unix_s=(*within_an_hour(self.swaps_unix_s, now), now))
+
+    def with_setback(
+        self, key: str, reason: str, kernel: str, now: float, hold_s: float = 0.0
+    ) -> DeployState:
+        """Without what ran, which goes into quarantine: for `hold_s` seconds, 0 for good."""
+        entry = Quarantine(reason, kernel, now, now + hold_s if hold_s else 0.0)
+        return replace(
+            self,
+            current=None,
+            last_known_good=None,
+            quarantine={**self.quarantine, key: entry},
+            setbacks_unix_s=(*within_an_hour(self.setbacks_unix_s, now), now),
+        )
 
 
 class StateStore:
@@ -132,8 +169,9 @@ def decode(data: object) -> DeployState:
         _closed(_expect(entry, dict, f"quarantine.{sha}"), Quarantine, f"quarantine.{sha}.")
         found[sha] = Quarantine(**entry)
     values["quarantine"] = found
-    swaps = _expect(values.get("swaps_unix_s", []), list, "swaps_unix_s")
-    values["swaps_unix_s"] = tuple(float(at) for at in swaps)
+    for key in ("swaps_unix_s", "setbacks_unix_s"):
+        moments = _expect(values.get(key, []), list, key)
+        values[key] = tuple(float(at) for at in moments)
     return DeployState(**values)
 
 
@@ -148,6 +186,9 @@ def _deployment(data: object, where: str) -> Deployment:
     _expect(values.get("tunables"), dict, f"{where}.tunables")
     for key in ("enable_seq", "host_pid"):
         _expect(values.get(key, 0), int, f"{where}.{key}")
+    _expect(values.get("promoted", False), bool, f"{where}.promoted")
+    promises = _expect(values.get("slo_delay_p99_us", {}), dict, f"{where}.slo_delay_p99_us")
+    values["slo_delay_p99_us"] = {IntentClass(c).value: float(us) for c, us in promises.items()}
     return Deployment(**values)
 
 

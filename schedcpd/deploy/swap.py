@@ -7,6 +7,7 @@ Everything here runs with `Core.lock` held, except `admit`.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 
 from schedcpd.deploy.core import Core, running
@@ -50,13 +51,12 @@ class Swap:
         state = self._core.state
         if state.current is None:
             return None
-        ran_s = self._core.clock.unix_s() - state.current.started_unix_s
         same = (state.current.object_sha256, dict(state.current.tunables)) == (
             candidate.object_sha256,
             dict(candidate.tunables),
         )
-        proven = ran_s >= self._core.limits.canary_s and not same
-        return state.current if proven else state.last_known_good
+        proven = state.current.promoted or self._core.limits.canary_s == 0
+        return state.current if proven and not same else state.last_known_good
 
     async def load(
         self,
@@ -89,6 +89,8 @@ class Swap:
             reason=candidate.reason,
             verdict_id=verdict.id,
             started_unix_s=core.clock.unix_s(),
+            slo_delay_p99_us={c.value: us for c, us in candidate.slo_delay_p99_us.items()},
+            promoted=core.limits.canary_s == 0,
         )
         state = replace(
             core.state,
@@ -105,6 +107,7 @@ class Swap:
             await self._failed(deployment, previous, error, restore)
             raise
         current = running(deployment, status)
+        core.attached_ns = core.clock.monotonic_ns()
         await core.save_or_note(replace(core.state, pending=None, current=current))
         core.foreign = ""
         if previous is not None:
@@ -185,7 +188,7 @@ class Swap:
     async def fall_back(self, target: Deployment, reason: str) -> bool:
         """One try to run `target` again; when it fails the kernel's default stands."""
         core = self._core
-        if core.kill_switch.reason() or core.quarantined(target.object_sha256):
+        if core.kill_switch.reason() or core.quarantined(target.object_sha256, target.tunables):
             return False
         back = core.state.last_known_good
         if back is not None and back.id == target.id:
@@ -199,11 +202,17 @@ class Swap:
             return False
         return True
 
-    async def detach(self, kind: OutcomeKind, reason: str) -> None:
-        """To the kernel's default, by the host's word or by its end."""
+    async def detach(
+        self, kind: OutcomeKind, reason: str, measures: Mapping[str, float] | None = None
+    ) -> None:
+        """To the kernel's default, by the host's word or by its end.
+
+        `measures` go into the outcome; None: the scheduler is asked for them first.
+        """
         core = self._core
         current = core.state.current
-        measures = await core.measure() if current else {}
+        if measures is None:
+            measures = await core.measure() if current else {}
         if current is not None or core.host.connected:
             try:
                 await core.host.connect()

@@ -76,6 +76,19 @@ def deployment(
     )
 
 
+def promotion(
+    policy: str, deployment_id: str, measures: Mapping[str, float], at_unix_s: float
+) -> LearnedRecord:
+    """A deployment's canary is over and nothing spoke against it."""
+    return LearnedRecord(
+        RecordKind.DEPLOYMENT,
+        at_unix_s,
+        deployment_id,
+        f"{policy} passed its canary and is what a later one goes back to",
+        {"policy": policy, "promoted": True, "measures": measures_json(measures)},
+    )
+
+
 def outcome(result: Outcome, at_unix_s: float) -> LearnedRecord:
     """A deployment ended."""
     ran = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from schedcpd.model.infer import IntentClass
@@ -150,3 +150,4 @@ class Candidate:
     tunables: Mapping[str, Tunable]
     reason: str
     rejected: tuple[tuple[str, str], ...] = ()  # (policy, why not), for `explain`
+    slo_delay_p99_us: Mapping[IntentClass, float] = field(default_factory=dict)  # its policy's

@@ -39,12 +39,14 @@ class Explainer:
             found["agent"] = self._agent.why(view.profile)
         found["measures"] = await self._measures(view.profile.cgroup_id if view else None)
         current = self._deploy.view().current
+        trial = self._deploy.trial
         verdict = self._admission.verdict(current.verdict_id) if current else None
         return {
             **found,
             "candidate": records.candidate_json(plan.candidate) if plan else None,
             "verdict": records.plain(verdict),
             "deployment": records.plain(current),
+            "canary": trial.shown() if trial else None,
             "last_outcome": records.outcome_json(last) if last else None,
         }
 

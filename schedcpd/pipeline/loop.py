@@ -16,12 +16,10 @@ from schedcpd.bus.control import Observer
 from schedcpd.config import AUTO, KERNEL_DEFAULT
 from schedcpd.deploy.admission import GateAdmission
 from schedcpd.deploy.manager import DeployManager
-from schedcpd.deploy.state import Deployment
 from schedcpd.errors import BusyError, ConfigErrors, NotFoundError, SchedcpError
 from schedcpd.host.clock import Clock
-from schedcpd.infer.pins import decide
 from schedcpd.infer.pinstore import PinStore
-from schedcpd.infer.questions import AgentClient, Questions
+from schedcpd.infer.questions import AgentClient
 from schedcpd.infer.rules import RuleBook
 from schedcpd.learn import records
 from schedcpd.learn.writer import History
@@ -29,34 +27,29 @@ from schedcpd.model import (
     DaemonState,
     InferenceSource,
     IntentClass,
-    IntentSource,
     LearnedRecord,
-    Outcome,
-    OutcomeKind,
     RecordKind,
-    SchedulerStatus,
-    Signal,
     Status,
-    WorkloadProfile,
     WorkloadView,
 )
 from schedcpd.observe.machine import MachineReader
 from schedcpd.observe.observation import Observation
-from schedcpd.observe.workloads import Change
 from schedcpd.pipeline import explain
 from schedcpd.pipeline.catalogue import Catalogue, Verdicts
+from schedcpd.pipeline.decisions import Decisions
 from schedcpd.pipeline.settings import Load, Settings, deploy_limits
 from schedcpd.pipeline.situation import situation_of
+from schedcpd.pipeline.told import Told
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
 from schedcpd.policy.library import Library
+from schedcpd.verify.requests import Examiner
 
 logger = logging.getLogger(__name__)
 
 _REPLAN_AFTER_S = 0.05  # changes that come together are planned for together
 _RETRY_S = 5.0
 _POWER_EVERY_S = 30.0
-_SETBACKS = (OutcomeKind.EJECTED, OutcomeKind.ROLLED_BACK, OutcomeKind.FAILED)
 
 
 class Pipeline:
@@ -84,25 +77,14 @@ class Pipeline:
         self._observation, self._machine = observation, machine
         self._deploy, self._admission = deploy, admission
         self._history, self._agent, self._clock = history, agent, clock
-        self._pin_store, self._kernel = pins, kernel
-        self._pins: dict[str, IntentClass] = {}
-        self._book = RuleBook(settings.repository.rules())
-        self._views: dict[str, WorkloadView] = {}
-        self._signals: dict[str, Signal] = {}
-        self._questions = Questions(
-            agent,
-            unknown=self._unknown,
-            all_unknown=lambda: [p for c in self._views if (p := self._unknown(c))],
-            answered=self._redecide,
-            changed=self._publish,
-        )
+        self._kernel = kernel
         self._explainer = explain.Explainer(deploy, admission, agent)
         self.catalogue = Catalogue(
             library,
             verdicts,
             repository=lambda: self._settings.repository,
             machine=machine.read,
-            views=lambda: tuple(self._views.values()),
+            views=lambda: tuple(self._decisions.views.values()),
             find=self.find,
             current=lambda: self.status().policy,
             changed=lambda: self._replan_in(0),
@@ -116,11 +98,32 @@ class Pipeline:
         self._preferred = ("", 0.0)  # the policy that waits to replace what runs, since when
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outcomes: dict[str, Outcome] = {}  # of this daemon's life, by deployment
-        self._setbacks: dict[str, int] = {}
         self._last_note = ""
-        observation.listen(self._on_change)
-        deploy.listen(self)
+        self._told = Told(
+            history,
+            clock,
+            self._observers,
+            publish=self._publish,
+            replan=lambda: self._replan_in(_REPLAN_AFTER_S),
+            note=self._note,
+            started=self.catalogue.started,
+            finished=lambda outcome: self._spawn(self.catalogue.finished(outcome)),
+        )
+        deploy.listen(self._told)
+        self._examiner = Examiner(self._told)
+        self._decisions = Decisions(
+            observation=observation,
+            intents=deploy.intents,
+            agent=agent,
+            pins=pins,
+            history=history,
+            clock=clock,
+            observers=self._observers,
+            book=RuleBook(settings.repository.rules()),
+            publish=self._publish,
+            replan=lambda: self._replan_in(_REPLAN_AFTER_S),
+        )
+        self._questions = self._decisions.questions
 
     # ------------------------------------------------------------ life
 
@@ -128,16 +131,14 @@ class Pipeline:
         """Adopts what runs, then looks at every cgroup."""
         note = self._history.open()
         self._note(note)
-        self._setbacks = self._history.setbacks()
-        self._pins = self._pin_store.load()
-        self._note(self._pin_store.note)
+        self._told.setbacks = dict(self._history.setbacks())
+        self._note(self._decisions.load_pins())
         for problem in self._settings.repository.problems():
             self._note(str(problem))
         self._note(self.catalogue.open())
         await self._take_stock()
         await self._deploy.start()
         if not self._observation.unusable:
-            self._observation.hold(self._pins)
             await self._observation.start()
             self._note(self._observation.degraded)
         self._replan_in(0)
@@ -161,6 +162,7 @@ class Pipeline:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._examiner.close()
         await self._questions.close()
         await self._deploy.stop()
         await self._history.close()
@@ -173,67 +175,6 @@ class Pipeline:
             before, power = power, self._machine.power()
             if power is not before:
                 self._replan_in(0)
-
-    # ------------------------------------------------------------ signal -> profile -> intent
-
-    def _on_change(self, change: Change) -> None:
-        cgroup = change.signal.cgroup
-        old = self._views.get(cgroup)
-        if change.new is None:
-            self._forget(cgroup)
-            return
-        view = self._decide(change.new, old)
-        if old is None or old.intent != view.intent:
-            self._signals[cgroup] = change.signal  # the one that explains the intent
-
-    def _forget(self, cgroup: str) -> None:
-        view = self._views.pop(cgroup, None)
-        self._signals.pop(cgroup, None)
-        if view is None:
-            return
-        self._deploy.intents.remove(view.profile.cgroup_id)
-        self._questions.forget(view.profile.id)
-        for observer in self._observers:
-            observer.workload_removed(view)
-        self._replan_in(_REPLAN_AFTER_S)
-        self._publish()
-
-    def _decide(self, profile: WorkloadProfile, old: WorkloadView | None) -> WorkloadView:
-        """Infers, and writes the intent into the running scheduler at once."""
-        answer = self._questions.answer(profile)
-        intent = decide(profile, self._pins, self._book, answer)
-        self._deploy.intents.set(profile.cgroup_id, intent.intent_class)
-        view = WorkloadView(profile, intent, profile.cgroup in self._pins)
-        self._views[profile.cgroup] = view
-        if intent.source is IntentSource.DEFAULT:
-            self._questions.ask(profile)
-        if view == old:
-            return view
-        if old is None or old.intent != intent:
-            before = old.intent.intent_class if old else None
-            self._learn(records.decision(view, before, self._clock.unix_s()))
-            if before is not intent.intent_class:
-                self._replan_in(_REPLAN_AFTER_S)
-        for observer in self._observers:
-            if old is None:
-                observer.workload_added(view)
-            else:
-                observer.workload_changed(old, view)
-        if old is None:
-            self._publish()
-        return view
-
-    def _decide_all(self) -> None:
-        for view in tuple(self._views.values()):
-            self._redecide(view.profile)
-
-    def _unknown(self, cgroup: str) -> WorkloadProfile | None:
-        """The workload there, if no pin, rule or answer decides for it."""
-        view = self._views.get(cgroup)
-        return view.profile if view and view.intent.source is IntentSource.DEFAULT else None
-
-    def _redecide(self, profile: WorkloadProfile) -> None:
-        self._decide(profile, self._views.get(profile.cgroup))
 
     # ------------------------------------------------------------ plan -> gate -> deploy
 
@@ -282,8 +223,8 @@ class Pipeline:
             self._settings,
             self._deploy,
             machine=self._machine.read(),
-            views=self._views.values(),
-            setbacks=self._setbacks,
+            views=self._decisions.views.values(),
+            setbacks=self._told.setbacks,
             barred=self.catalogue.barred,
             now_s=self._clock.monotonic_ns() / 1e9,
             unix_s=self._clock.unix_s(),
@@ -292,53 +233,9 @@ class Pipeline:
             lift_quarantine=lift_quarantine,
         )
 
-    # ------------------------------------------------------------ what deploying tells us
-
-    def deploy_changed(self) -> None:
-        self._publish()
-
-    def deploy_free(self) -> None:
-        self._replan_in(0)
-
-    def deploy_started(self, deployment: Deployment, status: SchedulerStatus) -> None:
-        self.catalogue.started(deployment.id, deployment.policy)
-        self._learn(
-            records.deployment(
-                deployment.reason,
-                deployment.source,
-                deployment.policy,
-                status,
-                self._clock.unix_s(),
-            )
-        )
-
-    def deploy_finished(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.deployment_id] = outcome
-        while len(self._outcomes) > 32:
-            del self._outcomes[next(iter(self._outcomes))]
-        if outcome.kind in _SETBACKS:
-            self._setbacks[outcome.policy] = self._setbacks.get(outcome.policy, 0) + 1
-        self._learn(records.outcome(outcome, self._clock.unix_s()))
-        self._spawn(self.catalogue.finished(outcome))
-        self._replan_in(_REPLAN_AFTER_S)
-
-    def deploy_ejected(self, status: SchedulerStatus) -> None:
-        for observer in self._observers:
-            observer.ejected(status)
-
-    def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
-        for observer in self._observers:
-            observer.rolled_back(old_policy, new_policy, reason)
-
     def learn(self, record: LearnedRecord) -> None:
         """For those who make records themselves (the agent's client)."""
         self._learn(record)
-
-    def deploy_note(self, sentence: str) -> None:
-        self._note(sentence)
-
-    def deploy_write_failed(self, reason: str) -> None:
-        self._note(f"an intent did not reach the scheduler yet: {reason}")
 
     # ------------------------------------------------------------ Control: reading
 
@@ -365,22 +262,17 @@ class Pipeline:
             inference=InferenceSource.RULES if rules_only else InferenceSource.RULES_AND_AGENT,
             agent=self._agent.describe(),
             kill_switch=view.kill_switch,
-            workloads=len(self._views),
+            workloads=len(self._decisions.views),
         )
 
     def workloads(self) -> Sequence[WorkloadView]:
-        return tuple(self._views.values())
+        return tuple(self._decisions.views.values())
 
     def find(self, target: str) -> WorkloadView:
-        profile = self._observation.find(target)
-        known = self._views.get(profile.cgroup)
-        if known is not None:
-            return known
-        intent = decide(profile, self._pins, self._book)
-        return WorkloadView(profile, intent, profile.cgroup in self._pins)
+        return self._decisions.find(target)
 
     def pins(self) -> Mapping[str, IntentClass]:
-        return dict(self._pins)
+        return dict(self._decisions.pins)
 
     def history(
         self, *, limit: int = 50, kind: RecordKind | None = None, subject: str = ""
@@ -392,35 +284,21 @@ class Pipeline:
 
     async def explain(self, target: str) -> Mapping[str, object]:
         view = self.find(target) if target else None
-        signal = self._signals.get(view.profile.cgroup) if view else None
-        last = next(reversed(self._outcomes.values()), None)
+        signal = self._decisions.signals.get(view.profile.cgroup) if view else None
+        last = self._told.last_outcome
         return await self._explainer.explain(self.status(), view, signal, self._plan, last)
 
     # ------------------------------------------------------------ Control: changing
 
     async def pin(self, target: str, intent: IntentClass, *, actor: str) -> WorkloadView:
         self._deploy.require_supported()  # a pin that can have no effect is refused, not kept
-        profile = self._observation.find(target)
-        pins = {**self._pins, profile.cgroup: intent}
-        await asyncio.to_thread(self._pin_store.save, pins)
-        self._pins = pins
-        self._operator("pin", profile.cgroup, actor, intent.value)
-        self._observation.hold(self._pins)
-        self._decide_all()
-        return self.find(profile.cgroup)
+        cgroup = await self._decisions.pin(target, intent)
+        self._operator("pin", cgroup, actor, intent.value)
+        return self.find(cgroup)
 
     async def unpin(self, target: str, *, actor: str) -> WorkloadView | None:
-        cgroup = target.rstrip("/") if target.startswith("/") else ""
-        if cgroup not in self._pins:
-            cgroup = self._observation.find(target).cgroup
-        if cgroup not in self._pins:
-            raise NotFoundError(f"{cgroup} is not pinned", hint="`schedctl list` shows pins")
-        pins = {path: intent for path, intent in self._pins.items() if path != cgroup}
-        await asyncio.to_thread(self._pin_store.save, pins)
-        self._pins = pins
+        cgroup = await self._decisions.unpin(target)
         self._operator("unpin", cgroup, actor)
-        self._observation.hold(self._pins)
-        self._decide_all()
         try:
             return self.find(cgroup)
         except NotFoundError:
@@ -466,17 +344,25 @@ class Pipeline:
         observe, keep = settings.config.observe, settings.config.history
         self._deploy.set_limits(deploy_limits(settings.config))
         self._history.keep(keep_days=keep.keep_days, max_rows=keep.max_rows)
-        self._book = RuleBook(settings.repository.rules())
+        self._decisions.book = RuleBook(settings.repository.rules())
         self._observation.configure(
             relook_ms=observe.relook_ms, sample_s=observe.sample_s, ignore=observe.ignore
         )
-        self._decide_all()
+        self._decisions.decide_all()
         await self._take_stock()
         self._operator("reload", "", actor)
         self._replan_in(0)
         problems = settings.repository.problems()
         if problems:
             raise ConfigErrors(problems)
+
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        id_ = self._examiner.begin(name, text, run=run)
+        self._operator("verify", name, actor, id_)
+        return id_
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        return self._examiner.result(id_)
 
     # ------------------------------------------------------------ small things
 

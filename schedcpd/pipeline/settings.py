@@ -27,4 +27,12 @@ def deploy_limits(config: Config) -> Limits:
         max_per_hour=config.deploy.max_per_hour,
         hold_down_s=config.deploy.hold_down_s,
         canary_s=config.deploy.canary_s,
+        watch_s=config.deploy.watch_s,
+        tail_rise=config.deploy.tail_rise,
+        tail_floor_us=config.deploy.tail_floor_us,
+        pressure_rise=config.deploy.pressure_rise,
+        errors_per_s=config.deploy.errors_per_s,
+        heartbeats=config.deploy.heartbeats,
+        quarantine_s=config.deploy.quarantine_s,
+        setbacks_per_hour=config.deploy.setbacks_per_hour,
     )

@@ -37,11 +37,15 @@ def situation_of(
     config, repository = settings.config, settings.repository
     current = deploy.view().current
     objects = repository.objects()
-    quarantined = {
-        known.sha256: why
-        for known in objects.values()
-        if not lift_quarantine and (why := deploy.quarantined(known.sha256))
-    }
+    quarantined, failed = {}, {}
+    for policy in repository.policies() if not lift_quarantine else ():
+        known = objects.get(policy.scheduler)
+        if known is None:
+            continue
+        if why := deploy.quarantined(known.sha256, {}):
+            quarantined[known.sha256] = why
+        if why := deploy.quarantined(known.sha256, policy.tunables):
+            failed[policy.name] = why
     running = Running(KERNEL_DEFAULT, "", {}, 0.0)
     if current is not None:
         since_s = now_s - (unix_s - current.started_unix_s)
@@ -59,6 +63,7 @@ def situation_of(
             dict(setbacks),
             tuple(now_s - (unix_s - at) for at in deploy.automatic_swaps()),
             dict(barred),
+            failed=failed,
         ),
         choice=choice,
         preferred=preferred,

@@ -32,6 +32,9 @@ def unusable(policy: Policy, situation: Situation) -> str:
     quarantine = situation.history.quarantined.get(known.sha256)
     if quarantine is not None:
         return f"scheduler {policy.scheduler} is quarantined: {shown(quarantine, 200)}"
+    failed = situation.history.failed.get(policy.name)
+    if failed is not None:
+        return f"it is quarantined: {shown(failed, 200)}"
     return ""
 
 

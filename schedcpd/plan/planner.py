@@ -189,4 +189,5 @@ def _candidate(
         policy.tunables,
         reason,
         told,
+        policy.slo_delay_p99_us,
     )

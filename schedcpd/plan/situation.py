@@ -33,7 +33,8 @@ class Running:
 class HistorySummary:
     """What the past says. `setbacks`: rollbacks and ejections per policy, as far back as kept.
 
-    `quarantined`: object SHA-256 -> why it must not run again (an ejection, a failed canary).
+    `quarantined`: object SHA-256 -> why it must not run again (an ejection).
+    `failed`: policy -> why it must not for a while (its tunables failed in the canary).
     `swaps_s`: when schedulers were swapped without an operator's word.
     `barred`: policy -> why only an operator may choose it (retired, or an agent's own).
     """
@@ -42,6 +43,7 @@ class HistorySummary:
     setbacks: Mapping[str, int] = field(default_factory=dict)
     swaps_s: tuple[float, ...] = ()
     barred: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class Guest(Protocol):
 
     async def identity(self) -> GuestIdentity: ...
 
+    @property
+    def elsewhere(self) -> Guest:
+        """The same kernel on another topology: four CPUs, two caches, two threads a core."""
+
     async def run(
         self, argv: Sequence[str], *, files: Mapping[str, bytes], timeout_s: float
     ) -> GuestRun:

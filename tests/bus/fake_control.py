@@ -174,6 +174,7 @@ class FakeControl:
         self.pinned: dict[str, IntentClass] = {}
         self.observers: list[Observer] = []
         self.records: list[LearnedRecord] = []
+        self.handed_in = ""
         self.shelf: list[Mapping[str, object]] = [SHIPPED]
         self.catalogue = FakeCatalogue(self)
         for number, unit in enumerate(units, start=100):
@@ -309,6 +310,26 @@ class FakeControl:
                 hint="write 1 to 600",
             )
         self._record("reload", actor)
+
+    async def verify(self, name: str, text: str, *, run: bool, actor: str) -> str:
+        self._record("verify", name, str(run), actor)
+        self.handed_in = text
+        for observer in self.observers:
+            observer.verify_progress("v-1", "source")
+            observer.verify_ended("v-1", False, "It is bad. [source.bad]")
+        return "v-1"
+
+    def verification(self, id_: str) -> Mapping[str, object]:
+        if id_ != "v-1":
+            raise NotFoundError(f"nothing was verified as {id_!r}")
+        checks = [{"name": "source", "status": "failed", "sentence": "It is bad."}]
+        return {
+            "id": id_,
+            "state": "ended",
+            "passed": False,
+            "sentence": "It is bad. [source.bad]",
+            "result": {"checks": checks},
+        }
 
     async def explain(self, target: str) -> Mapping[str, object]:
         if not target:

@@ -22,6 +22,7 @@ from tests.bus.private_bus import MockPolkit, PrivateBus
 
 INTENTS, SCHEDULER = "org.schedcp.manage-intents", "org.schedcp.manage-scheduler"
 KILL, RELOAD = "org.schedcp.kill-switch", "org.schedcp.reload"
+VERIFY = "org.schedcp.verify"
 NGINX = ROOT + "/workloads/100"
 CHANGES: list[tuple[str, str, list[Any], str]] = [
     ("Pin", "ss", ["nginx", "latency"], INTENTS),
@@ -31,6 +32,7 @@ CHANGES: list[tuple[str, str, list[Any], str]] = [
     ("Kill", "s", ["why"], KILL),
     ("Resume", "", [], SCHEDULER),
     ("Reload", "", [], RELOAD),
+    ("Verify", "ssb", ["a.bpf.c", "int x;", True], VERIFY),
 ]
 
 
@@ -45,7 +47,7 @@ async def test_denied_caller_changes_nothing(
     action: str,
 ) -> None:
     # Every other action is allowed: the method must ask for its own.
-    await polkit.allow_only(*({INTENTS, SCHEDULER, KILL, RELOAD} - {action}))
+    await polkit.allow_only(*({INTENTS, SCHEDULER, KILL, RELOAD, VERIFY} - {action}))
     before = control.status(), control.workloads(), control.pins()
     error = await client.error(member, signature, *body)
     assert error.type == "org.schedcp.SchedCP1.Error.AccessDenied"

@@ -249,3 +249,17 @@ async def test_names_that_the_bus_cannot_carry_are_replaced(
     control.add(view(300, "odd.service", comm="a\0b\udcff"))
     values = await client.properties(ROOT + "/workloads/300", WORKLOAD)
     assert values["Comm"] == "a\N{REPLACEMENT CHARACTER}b?"
+
+
+async def test_an_examination_begins_and_signals_follow(
+    client: Client, control: FakeControl
+) -> None:
+    assert await client.call("Verify", "ssb", "a.bpf.c", "int x;", False) == "v-1"
+    assert control.calls[-1][:3] == ("verify", "a.bpf.c", "False")
+    assert control.handed_in == "int x;"
+    progress, ended = [await client.signals.get() for _ in range(2)]
+    assert (progress.member, progress.body) == ("VerifyProgress", ["v-1", "source"])
+    assert (ended.member, ended.body) == ("VerifyEnded", ["v-1", False, "It is bad. [source.bad]"])
+    found = json.loads(await client.call("Verification", "s", "v-1"))
+    assert found["verification"]["state"] == "ended"
+    assert (await client.error("Verification", "s", "v-2")).type.endswith(".NotFound")

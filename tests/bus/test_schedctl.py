@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -380,3 +381,20 @@ async def test_root_needs_no_polkit(
 ) -> None:
     assert (await ctl("pin", "nginx", "latency")).code == 0
     assert control.calls[0][0] == "pin"
+
+
+async def test_verify_by_the_daemon(
+    ctl: Schedctl, service: BusService, control: FakeControl, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bpf.c"
+    path.write_text("int x;")
+    ran = await ctl("verify", "--daemon", "--no-vm", str(path), "--json")
+    assert control.handed_in == "int x;"
+    assert control.calls[-1][:3] == ("verify", "a.bpf.c", "False")
+    assert ran.json["verify"]["passed"] is False
+    assert ran.code == 1
+    ran = await ctl("verify", "--daemon", str(path))
+    assert "source     failed   It is bad." in ran.out
+    assert "did not pass" in ran.out
+    ran = await ctl("verify", "--daemon", str(tmp_path / "none.yaml"))
+    assert (ran.code, "cannot be read" in ran.err) == (1, True)

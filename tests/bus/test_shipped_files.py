@@ -101,6 +101,7 @@ def test_polkit_actions_are_those_asked_for() -> None:
         actions.MANAGE_SCHEDULER,
         actions.KILL_SWITCH,
         actions.RELOAD,
+        actions.VERIFY,
     }
     for action in policy.findall("action"):
         assert action.findtext("defaults/allow_any") == "no"

@@ -133,6 +133,7 @@ class Seen:
     removed: list[WorkloadView] = field(default_factory=list)
     ejections: list[SchedulerStatus] = field(default_factory=list)
     rollbacks: list[tuple[str, str, str]] = field(default_factory=list)
+    verified: list[tuple[str, str]] = field(default_factory=list)
 
     def status_changed(self, old: Status, new: Status) -> None:
         assert old != new
@@ -152,6 +153,12 @@ class Seen:
 
     def rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
         self.rollbacks.append((old_policy, new_policy, reason))
+
+    def verify_progress(self, id_: str, check: str) -> None:
+        self.verified.append((id_, check))
+
+    def verify_ended(self, id_: str, passed: bool, sentence: str) -> None:
+        self.verified.append((id_, f"passed {passed}: {sentence}"))
 
 
 class Daemon:

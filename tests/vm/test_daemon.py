@@ -39,6 +39,21 @@ while time.monotonic() < end:
 print(reads, other)
 """
 
+# Says when a scheduler was enabled or gone, above everybody: seconds, whether, which in order.
+SWAPS = f"""
+import os, time
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+begin, last = time.monotonic(), None
+while time.monotonic() < begin + %s:
+    with open("{STATE}") as state, open("/sys/kernel/sched_ext/enable_seq") as seq:
+        now = (state.read().strip() == "enabled", int(seq.read()))
+    if now != last:
+        print(time.monotonic() - begin, *now, flush=True)
+    last = now
+    time.sleep(0.002)
+"""
+HOGS = f"sh -c 'for i in {' '.join('x' * 24)}; do (while :; do :; done) & done; wait'"
+
 
 class Installed:
     """The machine, with what the tests ask of it."""
@@ -240,6 +255,35 @@ async def test_a_foreign_scheduler_is_left_alone(machine: Installed) -> None:
     await machine.active()
 
 
+async def test_the_repository_remembers_what_ran(machine: Installed) -> None:
+    async def asked(command: str) -> Any:
+        return json.loads(await machine.sh(f"schedctl policy {command} --json"))
+
+    await machine.sh("systemctl start nginx")
+    shown = (await asked("show balanced"))["policy"]
+    assert (shown["standing"], shown["current"], shown["origin"]) == ("in-force", True, "shipped")
+    assert any(verdict["passed"] and verdict["covers"] for verdict in shown["verdicts"])
+    await machine.sh("schedctl apply server && schedctl apply balanced")
+    (trial, *_) = (await asked("history server"))["history"]["trials"]
+    assert (trial["kind"], trial["sha256"]) == (
+        "replaced",
+        (await asked("show server"))["policy"]["sha256"],
+    )
+    assert trial["kernel"] == (await machine.sh("uname -r")).strip()
+    assert "nginx" in {workload["executable"] for workload in trial["workloads"]}
+    (first, *_) = (await asked("search --workload nginx.service --intent latency"))["found"]
+    assert first["neighbours"][0]["executable"] == "nginx" and first["score"] > 0
+    (words, *_) = (await asked("search requests first"))["found"]
+    assert words["name"] == "server"
+    await machine.sh("schedctl policy retire server --reason 'a test'")
+    await machine.sh("systemctl restart schedcpd.service")
+    await machine.active()
+    shown = (await asked("show server"))["policy"]
+    assert shown["not_chosen"].endswith("a test") and shown["standing"] == "retired"
+    await machine.sh("schedctl policy promote server")
+    await machine.sh("schedctl policy lint /usr/share/schedcp/policies.d/*.yaml")
+
+
 async def test_the_bus_may_restart(machine: Installed) -> None:
     seq = await machine.seq()
     await machine.sh("systemctl restart dbus", fails=True)
@@ -272,4 +316,60 @@ async def test_an_ejection_leads_back_is_recorded_and_not_retried(machine: Insta
     assert refused.exit_code == 1
     assert (await machine.status())["policy"] == "balanced"
     assert '"failed"' in await machine.history("outcome")
+    await machine.active()
+
+
+async def on_trial(machine: Installed, policy: str, seconds: int) -> list[tuple[float, bool, int]]:
+    """Applies it and watches: (seconds, enabled, enable_seq) at each change."""
+    watch = asyncio.create_task(machine.vm.run(["python3", "-c", SWAPS % seconds], timeout_s=120))
+    await asyncio.sleep(1)
+    await machine.sh(f"schedctl apply {policy}")
+    looks = [line.split() for line in (await watch).check().text.splitlines()]
+    return [(float(at), enabled == "True", int(seq)) for at, enabled, seq in looks]
+
+
+def life(seen: list[tuple[float, bool, int]]) -> tuple[float, float]:
+    """When the first scheduler that came was enabled, and when it was gone."""
+    began = next(at for at, enabled, seq in seen if enabled and seq > seen[0][2])
+    return began, next(at for at, enabled, _ in seen if at > began and not enabled)
+
+
+async def canary(machine: Installed, seconds: int) -> None:
+    path = "/etc/schedcp/schedcpd.yaml.d/zz-canary.yaml"
+    text = f"deploy: {{canary_s: {seconds}}}"
+    await machine.sh(f"echo '{text}' > {path} && systemctl reload schedcpd")
+
+
+async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Installed) -> None:
+    await canary(machine, 16)
+    await machine.sh("systemctl stop hogs", fails=True)  # of a run before
+    await machine.start_unit("hogs", HOGS)
+    await machine.sh("schedctl apply steady")
+    assert "on trial for 16 s" in (await machine.status())["state_reason"]
+    await machine.until("schedctl log --kind deployment", "steady passed its canary")
+    seen = await on_trial(machine, "rotting", 24)  # from 10 s on its slices are twice as long
+    explained = json.loads(await machine.sh("schedctl explain --json"))["explain"]
+    history = await machine.history("outcome")
+    assert "rotting was taken back: p99 run delay of normal" in history, explained["canary"]
+    after = await machine.status()
+    assert (after["policy"], after["policy_source"]) == ("steady", "fallback")
+    began, ended = life(seen)
+    late = ended - began - 10
+    print(f"taken back {late:.1f} s after it crossed: {seen}; {explained['canary']}")
+    assert -1 < late < 5, seen
+    await machine.sh("systemctl stop hogs")
+
+
+async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: Installed) -> None:
+    """Neither the daemon nor the host is its to starve; the kernel would wait half a minute."""
+    await canary(machine, 16)
+    await machine.sh("schedctl resume && schedctl apply balanced")
+    await machine.active()
+    seen = await on_trial(machine, "starving", 16)
+    began, ended = life(seen)
+    print(f"ended {ended - began - 3:.1f} s after it began to starve everybody: {seen}")
+    assert ended - began < 3 + 8, seen
+    assert "tasks wait for a CPU" in await machine.history("outcome")
+    await canary(machine, 0)
+    await machine.sh("schedctl resume && schedctl apply balanced")
     await machine.active()

@@ -38,6 +38,8 @@ ENABLE_TIMEOUT_S = 10.0
 DISABLE_TIMEOUT_S = 10.0
 SLOW_LOOK_S = 5.0  # in case the kernel's word did not reach us
 FAST_LOOK_S = 0.25  # for an object that cannot wake us
+DISABLING_LOOK_S = 0.05  # while the kernel takes ours apart and has not said why
+DISABLING_LOOKS = 100
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class SchedulerHost:
         self._changing = asyncio.Lock()
         self._look_timer: asyncio.TimerHandle | None = None
         self._watched_fd: int | None = None
+        self._looks_left = DISABLING_LOOKS
         self.methods: Mapping[str, Method] = {
             "hello": Method(self._hello),
             "load": Method(self._load, required=params.LOAD),
@@ -268,6 +271,7 @@ class SchedulerHost:
 
     def _watch(self) -> None:
         assert self._scheduler is not None
+        self._looks_left = DISABLING_LOOKS
         self._watched_fd = self._scheduler.wake_fd
         if self._watched_fd is not None:
             asyncio.get_running_loop().add_reader(self._watched_fd, self._look)
@@ -297,6 +301,15 @@ class SchedulerHost:
                 if self._look_timer is not None:
                     self._look_timer.cancel()
                 self._look_later()
+                return
+            if now.state is ScxState.DISABLING and self._looks_left > 0:
+                # ops.exit() has not been called yet: it says why, a moment later.
+                self._looks_left -= 1
+                if self._look_timer is not None:
+                    self._look_timer.cancel()
+                self._look_timer = asyncio.get_running_loop().call_later(
+                    DISABLING_LOOK_S, self._look
+                )
                 return
             record = ExitRecord(
                 0, 0, "unknown", f"the kernel's state became {now.state.value}, ops {now.ops!r}"

@@ -9,7 +9,8 @@ Prints one JSON object a line, each with `event`, and `done` last:
                 or rejected {name, message, log}
     behaviour   control {idle, …measure}; for each run: attaching {name}, then
                 not-enabled {name, message, exit} or
-                measured {name, tunables, attach_seconds, idle, exit, …measure}
+                measured {name, tunables, attach_seconds, idle, exit, …measure};
+                with `hotplug`, last: attaching {name}, hotplug {name, cpu, healthy, exit}
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.verify.probe.loader import RejectedError, attached, load_only
-from schedcpd.verify.probe.measure import above_everyone, conserve, measure
+from schedcpd.verify.probe.measure import above_everyone, conserve, measure, unplug
 
 
 def say(event: str, **values: Any) -> None:
@@ -74,7 +75,18 @@ def behaviour(spec: dict[str, Any]) -> None:
         )
         if not result["healthy"]:
             break
+    else:
+        if spec["hotplug"]:
+            hotplug(data, spec["ops"], spec["runs"][0])
     say("done")
+
+
+def hotplug(data: bytes, ops: str, run: dict[str, Any]) -> None:
+    say("attaching", name=run["name"])
+    with attached(data, ops, run["tunables"]) as scheduler:
+        cpu, healthy = unplug(scheduler.healthy)
+        scheduler.detach()
+    say("hotplug", name=run["name"], cpu=cpu, healthy=healthy, exit=scheduler.exit_text())
 
 
 def main() -> None:

@@ -15,10 +15,18 @@ from schedcpd.verify.probe.slots import Slots
 TICK_S = 0.05
 SETTLED_NS = 1_000_000_000  # what ran in the first second may have run before the others came
 PATIENCE_S = 25.0  # a light task is waited for until then
+# Seconds until the kernel calls a grace period stalled and throws the scheduler out: 21, which is
+# before a starved light task is named as the cause (Documentation/RCU/stallwarn.rst).
+RCU_STALL = Path("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout")
+RCU_STALL_S = 60
 
 
 def above_everyone() -> None:
-    """Real time, so that no sched_ext scheduler can keep this process from looking."""
+    """Real time, so that no sched_ext scheduler can keep this process from looking.
+
+    And before the kernel's own alarm for starved tasks, so that a verdict names the task.
+    """
+    RCU_STALL.write_text(str(RCU_STALL_S), encoding="ascii")
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(60))
 
 
@@ -80,6 +88,28 @@ def conserve(seconds: float = 2.0) -> dict[str, float]:
         was_idle, was_total = before.get(cpu, (idle, total))
         shares[cpu] = (idle - was_idle) / max(1, total - was_total)
     return shares
+
+
+def unplug(healthy: Callable[[], bool]) -> tuple[int, bool]:
+    """Takes the last CPU away from work that may run anywhere, and gives it back.
+
+    Which CPU, and whether the scheduler was still there after both.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    online = Path(f"/sys/devices/system/cpu/cpu{cpus[-1]}/online")
+    load = workers.free_to_move(cpus)
+    pids = workers.start(load, Slots(len(load)))
+    try:
+        time.sleep(0.3)
+        online.write_text("0", encoding="ascii")
+        time.sleep(1.0)
+        survived = healthy()
+        online.write_text("1", encoding="ascii")
+        time.sleep(0.3)
+        return cpus[-1], survived and healthy()
+    finally:
+        online.write_text("1", encoding="ascii")
+        workers.stop_soon(pids, 3.0)
 
 
 def _cpu_times() -> dict[str, tuple[int, int]]:

@@ -18,6 +18,7 @@ from schedcpd.deploy.ports import Limits
 from schedcpd.deploy.state import Deployment, KillSwitch, StateStore
 from schedcpd.errors import SchedulerHostError, VerifyError
 from schedcpd.host.scx import ScxSnapshot
+from schedcpd.host.vitals import Vitals
 from schedcpd.model import (
     Candidate,
     CandidateKind,
@@ -82,6 +83,18 @@ class FakeKernel:
         return self.boot
 
 
+@dataclass
+class FakeVitals:
+    """The kernel's counters; tests write them."""
+
+    waited_us: int | None = 0
+    errors: int = 0
+    busy_s: float = 0.0
+
+    def read(self) -> Vitals:
+        return Vitals(self.waited_us, self.errors, self.busy_s)
+
+
 class FakeMachine:
     """One scheduler host process and the socket that starts it; outlives the daemon."""
 
@@ -96,6 +109,10 @@ class FakeMachine:
         self.loads: list[str] = []
         self.refuse_load = ""
         self.hang_load = False
+        self.deaf = False
+        self.classes: dict[str, dict[str, Any]] = {
+            "latency": {"runs": 2, "delay_ns": 4000, "delay_hist": [0, 2] + [0] * 62}
+        }
         self.died = asyncio.Event()
 
     def end(self, kind: ExitKind, reason: str = "reason", code: int = 0) -> None:
@@ -225,7 +242,9 @@ class FakeHost:
 
     async def stats(self, cgroups: Iterable[int] | None) -> Mapping[str, Any]:
         self._need()
-        return {"classes": {"latency": {"runs": 2, "delay_ns": 4000, "delay_hist": [0, 2]}}}
+        if self.machine.deaf:
+            raise SchedulerHostError("no answer to stats within 10 s")
+        return {"classes": self.machine.classes}
 
     def end_process(self) -> None:
         self.machine.die()
@@ -268,6 +287,7 @@ class Told:
     ejections: list[SchedulerStatus] = field(default_factory=list)
     rollbacks: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    promoted: list[str] = field(default_factory=list)
     free: int = 0
     changes: int = 0
 
@@ -289,6 +309,9 @@ class Told:
     def deploy_rolled_back(self, old_policy: str, new_policy: str, reason: str) -> None:
         self.rollbacks.append((old_policy, new_policy, reason))
 
+    def deploy_promoted(self, deployment: Deployment, measures: Mapping[str, float]) -> None:
+        self.promoted.append(deployment.policy)
+
     def deploy_note(self, sentence: str) -> None:
         self.notes.append(sentence)
 
@@ -300,11 +323,11 @@ class Rig:
     """A machine and the daemon's manager on it, which can die and come back."""
 
     def __init__(self, base: Path, *, kill_wait_s: float = 5.0) -> None:
-        self.kernel, self.clock = FakeKernel(), FakeClock()
+        self.kernel, self.clock, self.vitals = FakeKernel(), FakeClock(), FakeVitals()
         self.record, self.kill_path = base / "deploy.json", base / "kill-switch"
         self.machine = FakeMachine(self.kernel, self.record, self.kill_path)
         self.admission, self.told = FakeAdmission(), Told()
-        self.limits = Limits(kill_wait_s=kill_wait_s, settle_s=0.05)
+        self.limits = Limits(kill_wait_s=kill_wait_s, settle_s=0.3)
         self.manager = self._new()
 
     def _new(self) -> DeployManager:
@@ -312,6 +335,7 @@ class Rig:
             host=FakeHost(self.machine),
             admission=self.admission,
             scx=self.kernel,
+            vitals=self.vitals,
             clock=self.clock,
             store=StateStore(self.record),
             kill_switch=KillSwitch(self.kill_path),
@@ -326,6 +350,12 @@ class Rig:
         self.machine.host = None
         self.manager = self._new()
         await self.manager.start()
+
+    async def pass_canary(self) -> None:
+        """What runs is looked at until it is trusted."""
+        self.clock.pass_s(self.limits.canary_s + 1)
+        for _ in range(2):
+            await self.manager.look()
 
     async def settle(self) -> None:
         """Lets every task that an event started come to its end."""

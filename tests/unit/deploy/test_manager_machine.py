@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
         loads = len(self.rig.machine.loads)
         self.do(end())
         if kind[0] >= ExitKind.ERROR:
-            assert self.rig.manager.quarantined(sha256)
+            assert self.rig.manager.quarantined(sha256, {})
             assert sha256 not in self.rig.machine.loads[loads:], "a blind retry"
 
     @rule()
@@ -147,10 +147,26 @@ class Machine(RuleBasedStateMachine):
     def foreign_goes(self) -> None:
         self.rig.kernel.ops = ""
 
-    @rule(seconds=st.sampled_from([1, 30, 4000]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1, 30, 4000]), errors=st.sampled_from([0, 0, 10**9]))
+    def time_passes(self, seconds: float, errors: int) -> None:
         self.rig.clock.pass_s(seconds)
+        self.rig.vitals.errors += errors
+        self.do(self.rig.manager.look())
         self.do(self.rig.manager.check())
+
+    @rule()
+    def canary_passes(self) -> None:
+        self.do(self.rig.pass_canary())
+
+    @precondition(lambda self: self.rig.machine.status.attached)
+    @rule()
+    def host_goes_deaf(self) -> None:
+        before = self.rig.machine.status.deployment_id
+        self.rig.machine.deaf = True
+        for _ in range(self.rig.limits.heartbeats):
+            self.do(self.rig.manager.look())
+        self.rig.machine.deaf = False
+        assert self.rig.machine.status.deployment_id != before
 
     @invariant()
     def killed_means_nothing_of_ours_is_attached(self) -> None:

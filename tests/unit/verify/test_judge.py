@@ -14,7 +14,7 @@ from schedcpd.model import CheckStatus, KernelBuild
 from schedcpd.verify.check import Subject, run_check, variants
 from schedcpd.verify.checks.behaviour import ATTEMPTS, BehaviourCheck, conclude
 from schedcpd.verify.checks.load import LoadCheck
-from schedcpd.verify.guest import GuestIdentity, GuestRun, run_probe
+from schedcpd.verify.guest import SPEC, GuestIdentity, GuestRun, run_probe
 from schedcpd.verify.judge import control_problem, judge
 
 from .verdict_samples import BYTES, MANIFEST, TUNABLES
@@ -133,12 +133,19 @@ class ScriptedGuest:
     def __init__(self, *runs: GuestRun) -> None:
         self.runs = list(runs)
         self.files: dict[str, bytes] = {}
+        self.specs: list[dict[str, Any]] = []
+        self.there = GOOD_THERE
+
+    @property
+    def elsewhere(self) -> ScriptedGuest:
+        return ScriptedGuest(self.there)
 
     async def identity(self) -> GuestIdentity:
         return GuestIdentity(KernelBuild("7.3.4", "#1", "ab" * 20), "0" * 12)
 
     async def run(self, argv: Any, *, files: Any, timeout_s: float) -> GuestRun:
         self.files = dict(files)
+        self.specs.append(json.loads(self.files[SPEC]))
         return self.runs.pop(0)
 
 
@@ -149,6 +156,7 @@ def said(*events: dict[str, Any], exit_code: int | None = 0, **more: Any) -> Gue
 
 ATTACHING = {"event": "attaching", "name": "as given"}
 DONE = {"event": "done"}
+GOOD_THERE = said(CONTROL, ATTACHING, measured(), DONE)
 SUBJECT = Subject("toy", BYTES, MANIFEST, TUNABLES)
 
 
@@ -160,6 +168,34 @@ async def outcome(check: Any, *runs: GuestRun) -> tuple[str, str]:
 async def test_behaviour_passes_when_every_run_does() -> None:
     run = said(CONTROL, ATTACHING, measured(), DONE)
     assert await outcome(BehaviourCheck(), run) == (CheckStatus.PASSED, "")
+
+
+@pytest.mark.parametrize(
+    ("healthy", "said_of_it", "reason"),
+    [
+        (True, "", ""),
+        (False, "disabled (unregistered from the main kernel)", ""),  # it asks to be loaded again
+        (False, "disabled (runtime error)", "behaviour.hotplug"),
+    ],
+)
+async def test_what_holds_here_must_hold_elsewhere_and_through_hotplug(
+    healthy: bool, said_of_it: str, reason: str
+) -> None:
+    plugged = {"event": "hotplug", "name": "as given", "cpu": 3, "healthy": healthy}
+    guest = ScriptedGuest(said(CONTROL, ATTACHING, measured(), DONE))
+    guest.there = said(CONTROL, measured(), ATTACHING, {**plugged, "exit": said_of_it}, DONE)
+    result = await run_check(BehaviourCheck(), SUBJECT, guest)
+    assert result.reason == reason
+    assert "four CPUs in two caches" in result.sentence
+    assert json.loads(guest.files[SPEC])["hotplug"] is False
+
+
+async def test_bad_on_the_other_topology_alone_is_bad() -> None:
+    guest = ScriptedGuest(said(CONTROL, ATTACHING, measured(), DONE))
+    guest.there = said(CONTROL, ATTACHING, measured(healthy=False, exit="stall"), DONE)
+    result = await run_check(BehaviourCheck(), SUBJECT, guest)
+    assert result.reason == "behaviour.ejected"
+    assert result.sentence.startswith("On four CPUs")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +259,16 @@ async def test_a_wait_too_long_must_be_seen_twice(seen: str, expected: CheckStat
     reason = "behaviour.starved" if expected is CheckStatus.FAILED else ""
     runs = [kinds[kind] for kind in seen.split()]
     assert await outcome(BehaviourCheck(), *runs) == (expected, reason)
+
+
+async def test_whoever_waited_too_long_is_looked_at_for_longer() -> None:
+    bad = said(CONTROL, ATTACHING, with_worker(measured(), "hog0", max_gap_ns=9 * S), DONE)
+    guest = ScriptedGuest(bad, bad)
+    await run_check(BehaviourCheck(), SUBJECT, guest)
+    first, second = guest.specs
+    assert second["control_seconds"] == 2 * first["control_seconds"]
+    for short, long in zip(first["runs"], second["runs"], strict=True):
+        assert long == {**short, "seconds": 2 * short["seconds"]}
 
 
 async def test_a_machine_that_is_always_busy_gives_no_verdict() -> None:
