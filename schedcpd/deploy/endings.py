@@ -8,6 +8,7 @@ kernel/sched/ext (enum scx_exit_kind). Everything here runs with `Core.lock` hel
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ class Endings:
         snapshot = core.scx.snapshot() if core.host.connected else await core.settled()
         alive = snapshot.loaded and snapshot.enable_seq == current.enable_seq
         if alive or core.host.connected:
-            status = await core.ask()
+            status = await self._explained(current, alive=alive)
             if status is not None and status.deployment_id == current.id:
                 if status.attached and alive:
                     core.intents.attached({})  # only the connection was lost
@@ -47,6 +48,17 @@ class Endings:
         await self.lost(
             current, "the scheduler host ended: it was killed, or schedcp-scheduler was stopped"
         )
+
+    async def _explained(self, current: Deployment, *, alive: bool) -> SchedulerStatus | None:
+        """The host's status. While it still holds what the kernel takes apart, it learns why."""
+        core = self._core
+        deadline = core.clock.monotonic_ns() + int(core.limits.settle_s * 1e9)
+        while True:
+            status = await core.ask()
+            waits = status is not None and status.deployment_id == current.id and status.attached
+            if alive or not waits or core.clock.monotonic_ns() >= deadline:
+                return status
+            await asyncio.sleep(0.05)
 
     async def lost(self, current: Deployment, reason: str) -> None:
         """It stays off until an operator's word."""

@@ -255,6 +255,35 @@ async def test_a_foreign_scheduler_is_left_alone(machine: Installed) -> None:
     await machine.active()
 
 
+async def test_the_repository_remembers_what_ran(machine: Installed) -> None:
+    async def asked(command: str) -> Any:
+        return json.loads(await machine.sh(f"schedctl policy {command} --json"))
+
+    await machine.sh("systemctl start nginx")
+    shown = (await asked("show balanced"))["policy"]
+    assert (shown["standing"], shown["current"], shown["origin"]) == ("in-force", True, "shipped")
+    assert any(verdict["passed"] and verdict["covers"] for verdict in shown["verdicts"])
+    await machine.sh("schedctl apply server && schedctl apply balanced")
+    (trial, *_) = (await asked("history server"))["history"]["trials"]
+    assert (trial["kind"], trial["sha256"]) == (
+        "replaced",
+        (await asked("show server"))["policy"]["sha256"],
+    )
+    assert trial["kernel"] == (await machine.sh("uname -r")).strip()
+    assert "nginx" in {workload["executable"] for workload in trial["workloads"]}
+    (first, *_) = (await asked("search --workload nginx.service --intent latency"))["found"]
+    assert first["neighbours"][0]["executable"] == "nginx" and first["score"] > 0
+    (words, *_) = (await asked("search requests first"))["found"]
+    assert words["name"] == "server"
+    await machine.sh("schedctl policy retire server --reason 'a test'")
+    await machine.sh("systemctl restart schedcpd.service")
+    await machine.active()
+    shown = (await asked("show server"))["policy"]
+    assert shown["not_chosen"].endswith("a test") and shown["standing"] == "retired"
+    await machine.sh("schedctl policy promote server")
+    await machine.sh("schedctl policy lint /usr/share/schedcp/policies.d/*.yaml")
+
+
 async def test_the_bus_may_restart(machine: Installed) -> None:
     seq = await machine.seq()
     await machine.sh("systemctl restart dbus", fails=True)

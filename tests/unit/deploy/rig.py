@@ -327,7 +327,7 @@ class Rig:
         self.record, self.kill_path = base / "deploy.json", base / "kill-switch"
         self.machine = FakeMachine(self.kernel, self.record, self.kill_path)
         self.admission, self.told = FakeAdmission(), Told()
-        self.limits = Limits(kill_wait_s=kill_wait_s, settle_s=0.05)
+        self.limits = Limits(kill_wait_s=kill_wait_s, settle_s=0.3)
         self.manager = self._new()
 
     def _new(self) -> DeployManager:

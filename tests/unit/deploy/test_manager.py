@@ -205,6 +205,18 @@ async def test_an_ejection_is_recorded_quarantined_and_led_back(rig: Rig) -> Non
     assert rig.manager.quarantined("sha-b", {}) == ""
 
 
+async def test_the_kernel_may_tell_before_the_host_knows(rig: Rig) -> None:
+    await proven(rig, "a", "b")
+    rig.kernel.ops = ""  # taken apart; the host has not been told why
+    look = asyncio.create_task(rig.manager.check())
+    await asyncio.sleep(0.01)
+    rig.machine.end(ExitKind.ERROR, "a fault")
+    await look
+    await rig.settle()
+    assert rig.told.outcomes[-1].kind is OutcomeKind.EJECTED
+    assert rig.manager.view().current.policy == "a"  # type: ignore[union-attr]
+
+
 async def test_an_ejection_without_another_to_go_to_ends_in_the_default(rig: Rig) -> None:
     await proven(rig, "a")
     rig.machine.end(ExitKind.ERROR)
