@@ -39,7 +39,7 @@ while time.monotonic() < end:
 print(reads, other)
 """
 
-# Applies a policy and says when schedulers were enabled and gone, above everybody: seconds, whether,
+# Applies a policy and says when schedulers were enabled and gone, above everybody: when, whether,
 # which in order. Ends some seconds after the policy's own was gone.
 SWAPS = f"""
 import os, subprocess, sys, time
