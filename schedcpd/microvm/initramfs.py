@@ -33,6 +33,8 @@ while [ ! -b /dev/vda ]; do
     $b usleep 50000
 done
 $b mount -t ext4 /dev/vda /root || { echo "initramfs: cannot mount /dev/vda"; $b poweroff -f; }
+$b mkdir -p /root/boot
+$b cp /config-* /root/boot/
 $b umount /dev
 exec $b switch_root /root /sbin/init
 """
@@ -96,6 +98,8 @@ def boot_archive(kernel: GuestKernel, busybox: bytes) -> bytes:
             entries.append(Entry(f"{name}.ko", stat.S_IFREG | 0o644, module))
     if "virtio_blk" not in kernel.built_in and "virtio_blk.ko" not in order:
         raise MicroVmError(f"kernel {kernel.release} has no virtio_blk driver")
+    # libbpf looks for it there, for programs with __kconfig variables (as scx's own schedulers).
+    entries.append(Entry(f"config-{kernel.release}", stat.S_IFREG | 0o644, kernel.config))
     entries.append(Entry("modules.order", stat.S_IFREG | 0o644, "\n".join(order).encode()))
     return archive(entries)
 

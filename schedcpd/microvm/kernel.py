@@ -43,6 +43,14 @@ class GuestKernel:
         return None
 
     @property
+    def config(self) -> bytes:
+        """The kernel's configuration as Debian ships it; empty if there is none to be found."""
+        for path in (self.modules / "config", self.vmlinuz.parent / f"config-{self.release}"):
+            if path.exists():
+                return path.read_bytes()
+        return b""
+
+    @property
     def built_in(self) -> frozenset[str]:
         """Names of drivers compiled into the kernel (modules.builtin), with `_` for `-`."""
         text = (self.modules / "modules.builtin").read_text(encoding="utf-8")

@@ -66,17 +66,19 @@ async def _judged(
     *,
     hotplug: bool,
 ) -> Report:
-    """The runs on one machine, repeated while a busy host may be to blame."""
-    spec = {
-        "ops": subject.manifest.ops,
-        "control_seconds": control_s,
-        "runs": runs,
-        "hotplug": hotplug,
-    }
-    seconds = CONSERVE_S + control_s + sum(r["seconds"] + LOAD_S for r in runs)
+    """The runs on one machine, repeated while a busy host may be to blame, each time for longer:
+    what a busy host does to a wait does not grow with the run, what a scheduler forgets does."""
     votes: list[Report] = []
     trouble = ""
-    for _ in range(ATTEMPTS):
+    for stretch in range(1, ATTEMPTS + 1):
+        longer = [{**run, "seconds": stretch * run["seconds"]} for run in runs]
+        spec = {
+            "ops": subject.manifest.ops,
+            "control_seconds": stretch * control_s,
+            "runs": longer,
+            "hotplug": hotplug,
+        }
+        seconds = CONSERVE_S + stretch * control_s + sum(r["seconds"] + LOAD_S for r in longer)
         probe = await run_probe(guest, "behaviour", subject.data, spec, seconds + MARGIN_S)
         report, trouble = conclude(probe)
         if trouble and not report.findings:

@@ -133,6 +133,7 @@ class ScriptedGuest:
     def __init__(self, *runs: GuestRun) -> None:
         self.runs = list(runs)
         self.files: dict[str, bytes] = {}
+        self.specs: list[dict[str, Any]] = []
         self.there = GOOD_THERE
 
     @property
@@ -144,6 +145,7 @@ class ScriptedGuest:
 
     async def run(self, argv: Any, *, files: Any, timeout_s: float) -> GuestRun:
         self.files = dict(files)
+        self.specs.append(json.loads(self.files[SPEC]))
         return self.runs.pop(0)
 
 
@@ -257,6 +259,16 @@ async def test_a_wait_too_long_must_be_seen_twice(seen: str, expected: CheckStat
     reason = "behaviour.starved" if expected is CheckStatus.FAILED else ""
     runs = [kinds[kind] for kind in seen.split()]
     assert await outcome(BehaviourCheck(), *runs) == (expected, reason)
+
+
+async def test_whoever_waited_too_long_is_looked_at_for_longer() -> None:
+    bad = said(CONTROL, ATTACHING, with_worker(measured(), "hog0", max_gap_ns=9 * S), DONE)
+    guest = ScriptedGuest(bad, bad)
+    await run_check(BehaviourCheck(), SUBJECT, guest)
+    first, second = guest.specs
+    assert second["control_seconds"] == 2 * first["control_seconds"]
+    for short, long in zip(first["runs"], second["runs"], strict=True):
+        assert long == {**short, "seconds": 2 * short["seconds"]}
 
 
 async def test_a_machine_that_is_always_busy_gives_no_verdict() -> None:
