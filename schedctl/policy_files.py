@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from schedcpd.host import process
 from schedctl.exits import CallError
+from schedctl.offline import argv, document, run_here
 from schedctl.session import Session
 from schedctl.text import Column, Output, safe
-from schedctl.verify import environment
 
-_LINT_TIMEOUT_S = 60.0
+_PROGRAM = "schedcpd.lint"
+_TIMEOUT_S = 60.0
 _WORDS = {
     *("name", "description", "extends", "origin", "author", "file", "line", "sha256"),
     *("standing", "current"),
@@ -26,28 +24,13 @@ _WORDS = {
 
 def lint(options: argparse.Namespace) -> int:
     """Runs it with this process' terminal; its exit code is ours."""
-    argv = [*_lint_argv(as_json=options.json), *options.files]
-    done = subprocess.run(argv, env=environment(), stdin=subprocess.DEVNULL, check=False)
-    return done.returncode if done.returncode >= 0 else 1
-
-
-def _lint_argv(*, as_json: bool) -> list[str]:
-    words = [sys.executable, "-P", "-m", "schedcpd.lint"]
-    return [*words, *(["--json"] if as_json else []), "--"]
+    return run_here(argv(_PROGRAM, *(["--json"] if options.json else []), "--", *options.files))
 
 
 async def linted(files: list[str]) -> dict[str, Any]:
     """The JSON document of `lint`. CallError: there is none, and why."""
-    done = await process.run(
-        [*_lint_argv(as_json=True), *files],
-        timeout_s=_LINT_TIMEOUT_S,
-        env={"PYTHONPATH": environment()["PYTHONPATH"]},
-    )
-    try:
-        return dict(json.loads(done.text)["lint"])
-    except (ValueError, KeyError, TypeError) as error:
-        said = "it took too long" if done.timed_out else done.error_text or "no message"
-        raise CallError("Failed", f"the files could not be read: {said}") from error
+    program = argv(_PROGRAM, "--json", "--", *files)
+    return await document(program, "lint", "the files could not be read", timeout_s=_TIMEOUT_S)
 
 
 def named(found: list[dict[str, Any]], name: str) -> dict[str, Any]:

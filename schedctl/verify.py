@@ -6,26 +6,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from schedcpd.host import process
 from schedctl.client import daemon
 from schedctl.exits import CallError, Exit
+from schedctl.offline import argv, document, run_here
 from schedctl.text import safe
 
+PROGRAM = "schedcpd.examine"
 TIMEOUT_S = 900.0
 POLL_S = 0.5
 
-_PACKAGES = str(Path(__file__).resolve().parents[1])
 
-
-def argv(options: argparse.Namespace) -> list[str]:
-    """The program and its arguments. `-P`: the working directory is no place for its modules."""
-    words = [sys.executable, "-P", "-m", "schedcpd.examine"]
+def _argv(options: argparse.Namespace) -> list[str]:
+    words = argv(PROGRAM)
     for flag in ("all", "json", "no_vm"):
         if getattr(options, flag):
             words.append(f"--{flag.replace('_', '-')}")
@@ -38,11 +34,6 @@ def argv(options: argparse.Namespace) -> list[str]:
     return [*words, "--", options.file]
 
 
-def environment() -> dict[str, str]:
-    paths = [_PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
 def run(options: argparse.Namespace) -> int:
     """Runs it with this process' terminal; its exit code is ours."""
     if options.daemon:
@@ -52,8 +43,7 @@ def run(options: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise CallError("Failed", f"{path} cannot be read: {error}") from error
         return asyncio.run(_by_daemon(options, path.name, text))
-    done = subprocess.run(argv(options), env=environment(), stdin=subprocess.DEVNULL, check=False)
-    return done.returncode if done.returncode >= 0 else 1
+    return run_here(_argv(options))
 
 
 async def _by_daemon(options: argparse.Namespace, name: str, text: str) -> int:
@@ -78,14 +68,6 @@ async def _by_daemon(options: argparse.Namespace, name: str, text: str) -> int:
 
 async def verified(file: str, *, run_it: bool) -> dict[str, Any]:
     """The JSON document of every check of one file. CallError: there is none, and why."""
-    words = [sys.executable, "-P", "-m", "schedcpd.examine", "--json", "--all"]
-    words += [] if run_it else ["--no-vm"]
-    done = await process.run(
-        [*words, "--", file], timeout_s=TIMEOUT_S, env={"PYTHONPATH": environment()["PYTHONPATH"]}
-    )
-    try:
-        found = json.loads(done.text)["verify"]
-    except (ValueError, KeyError, TypeError) as error:
-        said = "it took too long" if done.timed_out else done.error_text or "no message"
-        raise CallError("Failed", f"{file} could not be examined: {said}") from error
-    return dict(found)
+    words = ["--json", "--all", *([] if run_it else ["--no-vm"]), "--", file]
+    failed = f"{file} could not be examined"
+    return await document(argv(PROGRAM, *words), "verify", failed, timeout_s=TIMEOUT_S)
