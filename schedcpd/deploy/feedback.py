@@ -46,6 +46,7 @@ class Window:
     busy: float = 0.0  # CPUs' worth of work, whoever did it
     waited: float | None = None  # of the time some task waited for a CPU
     errors_per_s: float = 0.0
+    runnable: float = 0.0  # tasks at the mean of its looks, those that run included
 
     @property
     def begin_ns(self) -> int:
@@ -63,6 +64,7 @@ class Window:
             self,
             tails=tails,
             busy=max(self.busy, other.busy),
+            runnable=max(self.runnable, other.runnable),
             waited=max(shares) if shares else None,
         )
 
@@ -117,4 +119,7 @@ class Looks:
         looks.append(look)
         while len(looks) > 2 and looks[1].at_ns <= look.at_ns - self._span_ns:
             looks.popleft()
-        return window(looks[0], look) if len(looks) > 1 else None
+        if len(looks) < 2:
+            return None
+        runnable = sum(each.vitals.runnable for each in looks) / len(looks)
+        return replace(window(looks[0], look), runnable=runnable)

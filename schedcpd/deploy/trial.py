@@ -81,7 +81,8 @@ class Trial:
         bases = self._bases(window)
         watched = [c for c in FIRST if c in window.tails] or [IntentClass.NORMAL]
         for intent, tail in window.tails.items():
-            usual = next((b.tails[intent] for b in bases if intent in b.tails), None)
+            base = next((b for b in bases if intent in b.tails), None)
+            usual = base.tails[intent] * _crowd(window, base) if base else None
             promise = self.promises.get(intent)
             if self.on_trial and intent in watched:
                 allowed = self._on_trial_us(intent, usual, promise, limits)
@@ -89,7 +90,7 @@ class Trial:
                 own = self._own.tails.get(intent, 0.0) if self._own else 0.0
                 allowed = max(promise, own * limits.tail_rise) if promise else math.inf
             if tail > allowed:
-                was = f", it was {usual:.0f} before" if usual is not None else ""
+                was = f", it was {base.tails[intent]:.0f} before" if base else ""
                 said = f", its policy promises {promise:.0f}" if promise else ""
                 yield f"p99 run delay of {intent} is {tail:.0f} µs{was}{said} (limit {allowed:.0f})"
         waits = next((b.waited for b in bases if b.waited is not None), 1.0)
@@ -110,3 +111,8 @@ class Trial:
             return risen
         known = self.before is not None and intent in self.before.tails
         return min(risen, max(promise, usual)) if known and usual is not None else promise
+
+
+def _crowd(window: Window, base: Window) -> float:
+    """How many times longer everybody waits because more tasks want the same CPUs."""
+    return max(1.0, window.runnable / max(1.0, base.runnable))

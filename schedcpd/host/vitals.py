@@ -28,6 +28,7 @@ class Vitals:
     waited_us: int | None = None  # some task waited for a CPU; None: no PSI
     errors: int = 0
     busy_s: float = 0.0  # of all CPUs together, idle and waiting for disks left out
+    runnable: int = 0  # tasks that run or want to, at this moment
 
 
 class VitalsReader(Protocol):
@@ -45,7 +46,8 @@ class SysVitals:
         pressure = read_small(self._root + "/proc/pressure/cpu", 4096) or ""
         stat = read_small(self._root + "/proc/stat", 4096) or ""
         events = read_small(self._root + "/sys/kernel/sched_ext/root/events", 16384) or ""
-        return Vitals(_waited_us(pressure), _errors(events), _busy_s(stat))
+        load = read_small(self._root + "/proc/loadavg", 256) or ""
+        return Vitals(_waited_us(pressure), _errors(events), _busy_s(stat), _runnable(load))
 
 
 def _waited_us(text: str) -> int | None:
@@ -64,6 +66,13 @@ def _busy_s(text: str) -> float:
         return 0.0
     numbers = [int(each) for each in ticks]
     return (sum(numbers) - numbers[3] - numbers[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _runnable(text: str) -> int:
+    """The fourth field of /proc/loadavg (Documentation/filesystems/proc.rst): runnable/all."""
+    fields = text.split()
+    count = fields[3].partition("/")[0] if len(fields) > 3 else ""
+    return int(count) if count.isdigit() else 0
 
 
 def _errors(text: str) -> int:

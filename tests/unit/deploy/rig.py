@@ -90,9 +90,10 @@ class FakeVitals:
     waited_us: int | None = 0
     errors: int = 0
     busy_s: float = 0.0
+    runnable: int = 4
 
     def read(self) -> Vitals:
-        return Vitals(self.waited_us, self.errors, self.busy_s)
+        return Vitals(self.waited_us, self.errors, self.busy_s, self.runnable)
 
 
 class FakeMachine:

@@ -112,6 +112,14 @@ async def test_more_load_than_before_is_no_regression(rig: Rig) -> None:
     assert rig.told.promoted[-1] == "b"
 
 
+async def test_a_longer_queue_on_a_busy_machine_is_no_regression(rig: Rig) -> None:
+    await deploy(rig, "a")
+    await seconds(rig, 10, USUAL)
+    rig.vitals.runnable = 8  # as many CPUs are busy, twice as many tasks want them
+    await seconds(rig, 15, DOUBLED)
+    assert rig.told.promoted == ["a"]
+
+
 async def test_batch_may_wait_longer(rig: Rig) -> None:
     await deploy(rig, "a")
     await seconds(rig, 25, USUAL, "batch")
@@ -276,4 +284,5 @@ def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
     )
     (tmp_path / "proc/stat").write_text("cpu  100 5 50 9000 40 1 4 0 0 0\ncpu0 1 2 3\n")
     seconds = 160 / os.sysconf("SC_CLK_TCK")
-    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds)
+    (tmp_path / "proc/loadavg").write_text("0.20 0.18 0.12 3/80 11206\n")
+    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds, 3)
