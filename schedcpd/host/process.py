@@ -151,6 +151,11 @@ async def stop(process: asyncio.subprocess.Process, *, grace_s: float = KILL_GRA
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace_s)
     _signal_group(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), KILL_GRACE_S)
+    # asyncio lets `wait` return only when the pipes are at their end, too: nobody reads them, or
+    # somebody who left the process group holds them open.
+    process._transport.close()  # type: ignore[attr-defined]  # there is no public way
     return await process.wait()
 
 
@@ -210,19 +215,11 @@ async def run(
 
 
 async def _end(process: asyncio.subprocess.Process, out: _Capped, err: _Capped) -> None:
-    """Kills and reaps. asyncio lets `wait` return only when the pipes are at their end, too, so
-    what is in them is read; but somebody who left the process group may hold them open."""
+    """Kills and reaps, and reads what is still in the pipes."""
     assert process.stdout is not None and process.stderr is not None
-    work = [
-        asyncio.create_task(stop(process, grace_s=0)),
-        asyncio.create_task(out.read(process.stdout)),
-        asyncio.create_task(err.read(process.stderr)),
-    ]
-    _, left = await asyncio.wait(work, timeout=KILL_GRACE_S)
-    if left:
-        process._transport.close()  # type: ignore[attr-defined]  # there is no public way
-    for task in left:
-        task.cancel()
+    rest = asyncio.gather(out.read(process.stdout), err.read(process.stderr))
+    await stop(process, grace_s=0)
+    await rest
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
