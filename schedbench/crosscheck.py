@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schedbench.errors import BenchError, UnlikeError
-from schedbench.evaluate.compare import MATTERS, baseline_of, effect, primary
+from schedbench.evaluate.compare import MATTERS, baseline_of, effect, finite, primary
 from schedbench.evaluate.data import Data
 from schedbench.evaluate.stats import Effect
 from schedbench.model import Clock, Workload
 from schedbench.records import VERSION
+from schedbench.report import figures
+
+MOST = sys.float_info.max
 
 
 class Standing(StrEnum):
@@ -48,13 +52,30 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """One clock's effect. None stands for infinity, as in compare.Comparison."""
+
+    ratio: float | None
+    low: float
+    high: float | None
+    p: float
+
+    @classmethod
+    def of(cls, found: Effect) -> Side:
+        return cls(finite(found.ratio), found.low, finite(found.high), found.p)
+
+    def __str__(self) -> str:
+        return f"{figures.ratio(self.ratio)} {figures.interval(self.low, self.high)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two arms of one workload. Ratios over 1: `second` is better than `first`."""
 
     first: str
     second: str
-    wall: Effect
-    virtual: Effect
+    wall: Side
+    virtual: Side
     standing: Standing
 
 
@@ -172,10 +193,11 @@ def _rank(wall: Data, virtual: Data, workload: Workload, arms: Sequence[str]) ->
     pairs = []
     for first, second in itertools.combinations(arms, 2):
         by_clock = [_effect(data, workload, first, second) for data in (wall, virtual)]
-        pairs.append(Pair(first, second, by_clock[0], by_clock[1], standing(*by_clock)))
+        sides = [Side.of(each) for each in by_clock]
+        pairs.append(Pair(first, second, sides[0], sides[1], standing(*by_clock)))
     first_row = pairs[: len(arms) - 1]
-    by_wall = (1.0, *(pair.wall.ratio for pair in first_row))
-    by_virtual = (1.0, *(pair.virtual.ratio for pair in first_row))
+    by_wall = (1.0, *(_ranked(pair.wall.ratio) for pair in first_row))
+    by_virtual = (1.0, *(_ranked(pair.virtual.ratio) for pair in first_row))
     return Ranking(
         workload.name,
         primary(workload).name,
@@ -185,6 +207,11 @@ def _rank(wall: Data, virtual: Data, workload: Workload, arms: Sequence[str]) ->
         kendall_tau(by_wall, by_virtual),
         tuple(pairs),
     )
+
+
+def _ranked(ratio: float | None) -> float:
+    """For an order: where the baseline lost its samples, the largest number there is."""
+    return MOST if ratio is None else ratio
 
 
 def _effect(data: Data, workload: Workload, first: str, second: str) -> Effect:
@@ -223,8 +250,8 @@ def table(found: CrossCheck) -> str:
         for pair in ranking.pairs:
             if pair.standing is not Standing.AGREE:
                 lines.append(
-                    f"  ! {pair.first} and {pair.second}: wall {_shown(pair.wall)}, virtual "
-                    f"{_shown(pair.virtual)}: {pair.standing.sentence}"
+                    f"  ! {pair.first} and {pair.second}: wall {pair.wall}, virtual "
+                    f"{pair.virtual}: {pair.standing.sentence}"
                 )
     mean, pooled = (
         "-" if value is None else f"{value:+.2f}" for value in (found.tau, found.pooled_tau)
@@ -236,7 +263,3 @@ def table(found: CrossCheck) -> str:
     if found.left_out:
         lines.append(f"only in one of the runs: {', '.join(found.left_out)}")
     return "\n".join(lines)
-
-
-def _shown(effect_: Effect) -> str:
-    return f"{effect_.ratio:.3f} [{effect_.low:.3f}, {effect_.high:.3f}]"

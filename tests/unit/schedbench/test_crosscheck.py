@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from schedbench import crosscheck
+from schedbench.codec import to_json
 from schedbench.crosscheck import Standing
 from schedbench.errors import BenchError, UnlikeError
 from schedbench.evaluate.data import Data
@@ -48,6 +49,18 @@ def test_the_same_truth_gives_the_same_order() -> None:
     assert (found.agreeing, found.explained, found.marked) == (18, 0, 0)
     assert "!" not in crosscheck.table(found)
     assert found.rankings[0].arms[0] == "default"
+
+
+def test_samples_too_few_for_an_interval_still_have_an_order() -> None:
+    effects = {"tuned": 0.9, "intent": 1.3, "slow": 1.5}
+    few = synthetic.record(3, ARMS, (1,))
+    wall = synthetic.data(few, synthetic.noisy(7, 0.01, tuned=0.9, intent=0.7, slow=1.5))
+    found = crosscheck.crosscheck([wall, run(Clock.VIRTUAL, **effects)])
+    side = found.rankings[0].pairs[0].wall
+    assert (side.low, side.high) == (0.0, None)  # infinity is no number that can be recorded
+    assert to_json(found)
+    assert (found.explained, found.marked) == (6, 0)
+    assert "unbounded" in crosscheck.table(found)
 
 
 def test_an_opposite_order_is_marked() -> None:
