@@ -153,10 +153,14 @@ async def stop(process: asyncio.subprocess.Process, *, grace_s: float = KILL_GRA
     _signal_group(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
         return await asyncio.wait_for(process.wait(), KILL_GRACE_S)
-    # asyncio lets `wait` return only when the pipes are at their end, too: nobody reads them, or
-    # somebody who left the process group holds them open.
-    process._transport.close()  # type: ignore[attr-defined]  # there is no public way
+    # asyncio may let `wait` return only when the pipes are at their end, too.
+    _leave_pipes(process)
     return await process.wait()
+
+
+def _leave_pipes(process: asyncio.subprocess.Process) -> None:
+    """Closes our ends, for nobody reads them, or somebody who left the group holds the others."""
+    process._transport.close()  # type: ignore[attr-defined]  # there is no public way
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -219,7 +223,11 @@ async def _end(process: asyncio.subprocess.Process, out: _Capped, err: _Capped) 
     assert process.stdout is not None and process.stderr is not None
     rest = asyncio.gather(out.read(process.stdout), err.read(process.stderr))
     await stop(process, grace_s=0)
-    await rest
+    try:
+        async with asyncio.timeout(KILL_GRACE_S):
+            await rest
+    except TimeoutError:
+        _leave_pipes(process)
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
