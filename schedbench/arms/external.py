@@ -29,7 +29,7 @@ echo $! >{folder}/pid
 tries=0
 until [ "$(cat /sys/kernel/sched_ext/state)" = enabled ]; do
     tries=$((tries + 1))
-    if [ $tries -gt 100 ] || ! kill -0 "$(cat {folder}/pid)"; then
+    if [ $tries -gt 900 ] || ! kill -0 "$(cat {folder}/pid)"; then
         tail -n 20 {folder}/log
         exit 1
     fi

@@ -151,7 +151,16 @@ async def stop(process: asyncio.subprocess.Process, *, grace_s: float = KILL_GRA
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace_s)
     _signal_group(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), KILL_GRACE_S)
+    # asyncio may let `wait` return only when the pipes are at their end, too.
+    _leave_pipes(process)
     return await process.wait()
+
+
+def _leave_pipes(process: asyncio.subprocess.Process) -> None:
+    """Closes our ends, for nobody reads them, or somebody who left the group holds the others."""
+    process._transport.close()  # type: ignore[attr-defined]  # there is no public way
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
@@ -210,19 +219,15 @@ async def run(
 
 
 async def _end(process: asyncio.subprocess.Process, out: _Capped, err: _Capped) -> None:
-    """Kills and reaps. asyncio lets `wait` return only when the pipes are at their end, too, so
-    what is in them is read; but somebody who left the process group may hold them open."""
+    """Kills and reaps, and reads what is still in the pipes."""
     assert process.stdout is not None and process.stderr is not None
-    work = [
-        asyncio.create_task(stop(process, grace_s=0)),
-        asyncio.create_task(out.read(process.stdout)),
-        asyncio.create_task(err.read(process.stderr)),
-    ]
-    _, left = await asyncio.wait(work, timeout=KILL_GRACE_S)
-    if left:
-        process._transport.close()  # type: ignore[attr-defined]  # there is no public way
-    for task in left:
-        task.cancel()
+    rest = asyncio.gather(out.read(process.stdout), err.read(process.stderr))
+    await stop(process, grace_s=0)
+    try:
+        async with asyncio.timeout(KILL_GRACE_S):
+            await rest
+    except TimeoutError:
+        _leave_pipes(process)
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:

@@ -42,7 +42,7 @@ def control() -> FakeControl:
 
 
 def quick_authority(connection: Connection) -> Authority:
-    return Authority(connection, timeout_s=0.5, interactive_timeout_s=1.0)
+    return Authority(connection, timeout_s=3.0, interactive_timeout_s=6.0)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ async def test_silent_polkit_means_no_and_reads_go_on(
     error = await pending
     assert error.type.endswith(".AccessDenied")
     assert "did not answer" in error.text
-    assert 0.4 < time.monotonic() - began < 4
+    assert 2.9 < time.monotonic() - began < 20
     assert control.calls == []
 
 
@@ -107,9 +107,9 @@ async def test_interactive_callers_get_the_longer_time(
 ) -> None:
     await polkit.hang(True)
     began = time.monotonic()
-    with pytest.raises(DBusError, match="within 1 s"):
+    with pytest.raises(DBusError, match="within 6 s"):
         await client.call("Reload", interactive=True)
-    assert time.monotonic() - began >= 0.95
+    assert time.monotonic() - began >= 5.9
     assert control.calls == []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FAULTY = Path(__file__).parent / "guest" / "faulty-policies.yaml"
 LIMIT_S = 2400.0
+CANARY = pytest.mark.skipif(
+    os.environ.get("SCHEDCP_CANARY") != "1",
+    reason="opt-in by SCHEDCP_CANARY=1: two minutes, on a machine with nothing else to do",
+)
 PATIENCE_S = 120.0
 STATE = "/sys/kernel/sched_ext/state"
 # Reads the state as fast as it can and says how often it was not `enabled`.
@@ -346,6 +351,7 @@ async def canary(machine: Installed, seconds: int) -> None:
     await machine.sh(f"echo '{text}' > {path} && systemctl reload schedcpd")
 
 
+@CANARY
 async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Installed) -> None:
     await canary(machine, 16)
     await machine.sh("systemctl stop hogs", fails=True)  # of a run before
@@ -354,7 +360,7 @@ async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Install
     await machine.start_unit("hogs", HOGS)
     await machine.until(f"{URGENT} schedctl log --kind deployment", "steady passed its canary")
     await asyncio.sleep(6)  # what runs unchallenged is looked at every five seconds
-    seen = await on_trial(machine, "rotting", 30)  # from 10 s on its slices are twice as long
+    seen = await on_trial(machine, "rotting", 45)  # from 10 s on its slices are twice as long
     await machine.sh("systemctl stop hogs")
     history = await machine.history("outcome")
     assert "rotting was taken back: p99 run delay of normal" in history, seen
@@ -366,12 +372,13 @@ async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Install
     assert -1 < late < 5, seen
 
 
+@CANARY
 async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: Installed) -> None:
     """Neither the daemon nor the host is its to starve; the kernel would wait half a minute."""
     await canary(machine, 16)
     await machine.sh("schedctl resume && schedctl apply balanced")
     await machine.active()
-    seen = await on_trial(machine, "starving", 20)
+    seen = await on_trial(machine, "starving", 30)
     began, ended = life(seen)
     print(f"ended {ended - began - 3:.1f} s after it began to starve everybody: {seen}")
     assert ended - began < 3 + 8, seen

@@ -158,7 +158,7 @@ def test_goes_when_idle_with_a_client_connected(tmp_path: Path, config: str) -> 
 
 
 async def test_a_failed_call_does_not_keep_it(tmp_path: Path, config: str) -> None:
-    agent = start_agent(tmp_path, config)
+    agent = start_agent(tmp_path, config + "timeout_s: 60\n")
     try:
         client = await JsonLineClient.connect(agent.socket, unreachable=AgentError)
         with pytest.raises(AgentError, match="cannot be reached"):
