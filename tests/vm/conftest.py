@@ -30,12 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Why a test is run once more, which the report at the end does not say."""
-    if report.outcome == "rerun":  # type: ignore[comparison-overlap]  # of pytest-rerunfailures
-        print(f"\n{report.nodeid} failed and is run once more:\n{report.longreprtext[-3000:]}")
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def vm_image() -> VmSpec:
     """The default machine, built: its resumes take seconds from here on."""
