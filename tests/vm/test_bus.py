@@ -82,6 +82,7 @@ async def test_anyone_reads_and_only_those_polkit_trusts_change(guest: MicroVm) 
         "org.schedcp.manage-intents",
         "org.schedcp.manage-scheduler",
         "org.schedcp.reload",
+        "org.schedcp.verify",
     ]
     status = await as_nobody(guest, f"{SCHEDCTL} status --json")
     assert status.exit_code == 0, status.error_text
