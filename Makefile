@@ -61,7 +61,7 @@ test: verdicts ## all tests, those in the micro-VM included
 tests-without-vm: base
 	@$(TESTS) -m "not vm" $(ARGS) $(NONE_IS_FINE)
 
-corpus: verdicts ## every bad and every good scheduler through the verifier (half an hour)
+corpus: verdicts ## every bad and every good scheduler through the verifier (long)
 	@SCHEDCP_CORPUS=all $(PYTEST) tests/toolchain/test_corpus.py tests/vm/test_gate.py $(ARGS)
 
 lint: venv ## format, lint and type-check

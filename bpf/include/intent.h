@@ -8,7 +8,7 @@
 #ifndef SCHEDCP_INTENT_H
 #define SCHEDCP_INTENT_H
 
-/* Map key `intents[].class`, and the DSQ of the class. schedcpd/model.py: IntentClass.wire */
+/* Map key `intents[].class`, and the DSQ of the class. schedcpd/model/infer.py: IntentClass.wire */
 enum intent_class {
 	INTENT_LATENCY = 0,
 	INTENT_INTERACTIVE = 1,
