@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The intent scheduler and its host on a real kernel.
+"""The schedulers and their host on a real kernel.
 
-Each test is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under TCG on a
-busy machine milliseconds mean little, but shares and orders hold.
+Each test of `intent` is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under
+TCG on a busy machine milliseconds mean little, but shares and orders hold.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ systemctl daemon-reload
 systemctl start schedcp-scheduler.socket
 """
 
+FAMILY = sorted(path.name for path in (TOP / "bpf/schedulers").iterdir())
+
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 
@@ -50,7 +52,8 @@ def _payload(folder: Path) -> Path:
     with tarfile.open(target, "w") as tar:
         for path in sorted((TOP / "schedcpd").rglob("*.py")):
             tar.add(path, f"opt/schedcp/{path.relative_to(TOP)}")
-        tar.add(TOP / "tests/vm/guest/intent_guest.py", "opt/schedcp/intent_guest.py")
+        for name in ("intent_guest.py", "family_guest.py"):
+            tar.add(TOP / "tests/vm/guest" / name, f"opt/schedcp/{name}")
         for unit in ("schedcp-scheduler.service", "schedcp-scheduler.socket"):
             tar.add(TOP / "systemd" / unit, f"etc/systemd/system/{unit}")
         for built in (_built(), _built("tests/vm/schedulers")):
@@ -73,9 +76,11 @@ async def guest(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Micro
         yield vm
 
 
-async def scenario(vm: MicroVm, name: str, *argv: str, timeout_s: float = 180) -> dict[str, Any]:
+async def scenario(
+    vm: MicroVm, *argv: str, timeout_s: float = 180, program: str = "intent_guest.py"
+) -> dict[str, Any]:
     result = await vm.run(
-        ["python3", "/opt/schedcp/intent_guest.py", name, *argv],
+        ["python3", f"/opt/schedcp/{program}", *argv],
         timeout_s=timeout_s,
         env={"PYTHONPATH": "/opt/schedcp", "PYTHONDONTWRITEBYTECODE": "1"},
     )
@@ -220,3 +225,22 @@ async def test_sixty_seconds_of_stress(guest: MicroVm) -> None:
     assert seen["rounds"] >= 3  # how many depends on the machine under the VM
     for name in ("interactive", "normal", "batch"):
         assert seen["classes"][name]["runs"] > 0
+
+
+@pytest.mark.parametrize("scheduler", FAMILY)
+async def test_the_family_serves_a_mixed_load(guest: MicroVm, scheduler: str) -> None:
+    seen = await scenario(guest, scheduler, program="family_guest.py")
+    assert seen["status"]["attached"]
+    assert seen["loaded"]["state"] == "enabled"
+    assert seen["loaded"]["ops"] == seen["status"]["ops_name"] == f"schedcp_{scheduler}"
+    assert seen["under_load"]["attached"]
+    assert seen["events"] == []
+    one, other = seen["used_us"]
+    capacity_us = seen["seconds"] * 1e6 * seen["cpus"]
+    assert one + other > 0.5 * capacity_us, seen  # it conserves work
+    jain = (one + other) ** 2 / (2 * (one**2 + other**2))
+    assert jain > 0.95, seen  # cgroups of equal weight and load; 0.9 is twice as much for one
+    assert seen["sleepers"]["hist_sum"] == seen["sleepers"]["runs"] > 20, seen
+    assert seen["forked"] == 0
+    assert seen["after"]["state"] == "disabled"
+    assert seen["last_exit"] is None  # it ended because it was told to

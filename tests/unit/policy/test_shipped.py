@@ -36,6 +36,11 @@ def test_everything_shipped_is_in_force(repository: Repository) -> None:
         "desktop",
         "desktop-battery",
         "throughput",
+        "longest-first",
+        "low-latency",
+        "bulk",
+        "battery",
+        "fair",
     }
 
 
@@ -49,12 +54,19 @@ def test_no_policy_can_starve_a_class(repository: Repository) -> None:
     manifest = repository.manifests()["intent"]
     floors = [name for name in manifest.tunables if name.endswith("_floor_pct")]
     assert len(floors) == len(IntentClass)  # four classes below latency, and the overdue
-    for policy in repository.policies()[1:]:
+    for policy in repository.policies():
+        if policy.scheduler != "intent":
+            continue
         values = [int(policy.tunables[name]) for name in floors]
         assert min(values) >= 2, policy.name
         assert sum(values) <= 75, policy.name
         assert int(policy.tunables["max_wait_ms"]) <= 2000
         assert policy.tunables["default_class"] == IntentClass.NORMAL.wire
+
+
+def test_every_scheduler_has_a_policy(repository: Repository) -> None:
+    served = {policy.scheduler for policy in repository.policies()} - {""}
+    assert served == set(repository.manifests())
 
 
 def test_every_wanted_class_has_a_policy_on_every_machine(repository: Repository) -> None:
