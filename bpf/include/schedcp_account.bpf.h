@@ -32,7 +32,55 @@ struct account {
 	u64 burst_ns;	/* usual run time between two sleeps */
 	u32 group;	/* slot in `weights` of its cgroup with the cpu controller */
 	u32 counted;	/* weight with which its group counts it, 0: not runnable */
+	u32 waits_in;	/* kind of queue in which it is counted, and one; 0: none */
 };
+
+/*
+ * Looking into a queue means finding it by its number, which costs as much as a good part of a switch.
+ * So a scheduler with many kinds of queues counts who waits. Never fewer than there are: a task is
+ * counted before it is queued, and no more after it has left. Now and then more, for a moment.
+ */
+#define ACCOUNT_KINDS 8 /* at most; a power of two for SC_INDEX */
+
+static u32 nr_waiting[ACCOUNT_KINDS];
+
+static inline void waiting_add(u32 kind, s32 tasks)
+{
+	__sync_fetch_and_add(&nr_waiting[SC_INDEX(kind, ACCOUNT_KINDS)], tasks);
+}
+
+/* Before the task is queued, or after it was moved to another queue for which waiting_add() was called. */
+static inline void account_waits_in(struct account *account, u32 in)
+{
+	u32 was = __sync_lock_test_and_set(&account->waits_in, in);
+
+	if (was)
+		waiting_add(was - 1, -1);
+}
+
+/* From ops.enqueue(), before the task goes into a queue of this kind. */
+static inline void account_waits(struct account *account, u32 kind)
+{
+	waiting_add(kind, 1);
+	account_waits_in(account, kind + 1);
+}
+
+/* From ops.running(). */
+static inline void account_waits_no_more(struct account *account)
+{
+	if (account->waits_in)
+		account_waits_in(account, 0);
+}
+
+/* The kinds of which somebody waits, a mask. */
+static inline u32 account_waiting(u32 kinds)
+{
+	u32 kind, mask = 0;
+
+	for (kind = 0; kind < ACCOUNT_KINDS; kind++)
+		mask |= *(volatile u32 *)&nr_waiting[kind] ? 1U << kind : 0;
+	return mask & ((1U << kinds) - 1);
+}
 
 static inline u32 account_class(struct account *account)
 {
@@ -145,6 +193,7 @@ static inline u64 account_stop(struct task_struct *p, struct account *account, u
 {
 	u64 ran;
 
+	account_waits_no_more(account);
 	ran = account_charge(p, account, now, favour, runnable && (kicked || p->scx.slice));
 	account->wait_since = now;
 	if (!runnable) {
@@ -196,8 +245,10 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 	{                                                                                \
 		struct task_ctx *tctx = task_ctx(p);                                     \
                                                                                          \
-		if (tctx)                                                                \
+		if (tctx) {                                                              \
 			account_recount(&tctx->account, 0);                              \
+			account_waits_no_more(&tctx->account);                           \
+		}                                                                        \
 	}                                                                                \
 	void SC_OP(name##_set_weight, struct task_struct *p, u32 weight)                 \
 	{                                                                                \

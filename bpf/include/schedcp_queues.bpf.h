@@ -89,61 +89,10 @@ static inline u64 queues_lag(u32 us)
 	return us * 1000ULL * nr_cpus;
 }
 
-/*
- * Looking into a queue means finding it by its number, which costs as much as a good part of a switch.
- * So every CPU remembers how many tasks of a kind had ever been queued when it last found none; until
- * there are more, it need not look. A task is counted an instant before it is in its queue; a CPU that
- * looks in that instant is told to look again: by queues_wake(), or by the queueing CPU's own next look.
- */
-#define QUEUES_KINDS 8 /* at most; a power of two for SC_INDEX */
-
-struct queues_look {
-	u64 found_none_at[QUEUES_KINDS];
-	bool again[QUEUES_KINDS];
-} __attribute__((aligned(64)));
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TOPOLOGY_MAX_CPUS);
-	__type(key, u32);
-	__type(value, struct queues_look);
-} queues_looks SEC(".maps");
-
-static u64 nr_queued[QUEUES_KINDS]; /* tasks, ever */
-
-static inline struct queues_look *queues_look(s32 cpu)
-{
-	u32 key = cpu;
-
-	return bpf_map_lookup_elem(&queues_looks, &key);
-}
-
 /* From ops.enqueue(). */
 static inline void queues_put(struct task_struct *p, u32 kind, u64 slice, u64 vtime, u64 enq_flags)
 {
-	__sync_fetch_and_add(&nr_queued[SC_INDEX(kind, QUEUES_KINDS)], 1);
 	sc_insert_vtime(p, queue_at(kind, scx_bpf_task_cpu(p)), slice, vtime, enq_flags);
-}
-
-/* A task that moves between queues while they are swept: those that found none look again. */
-static inline bool queues_move(struct bpf_iter_scx_dsq *it, struct task_struct *p, u32 kind,
-			       u64 vtime)
-{
-	__sync_fetch_and_add(&nr_queued[SC_INDEX(kind, QUEUES_KINDS)], 1);
-	return sc_move_vtime(it, p, queue_at(kind, scx_bpf_task_cpu(p)), vtime);
-}
-
-/* Has a CPU look for a task that was queued. */
-static inline void queues_kick(s32 cpu)
-{
-	struct queues_look *look = queues_look(cpu);
-	u32 kind;
-
-	if (look) {
-		for (kind = 0; kind < QUEUES_KINDS; kind++)
-			look->again[kind] = true;
-	}
-	scx_bpf_kick_cpu(cpu, SC_KICK_IDLE);
 }
 
 /*
@@ -156,32 +105,8 @@ static inline bool queues_wake(struct task_struct *p)
 
 	if (cpu < 0)
 		return false;
-	queues_kick(cpu);
+	scx_bpf_kick_cpu(cpu, SC_KICK_IDLE);
 	return true;
-}
-
-/* Whether `cpu` knows that none of this kind waits. *asked is for queues_found_none(). */
-static inline bool queues_quiet(u32 kind, s32 cpu, u64 *asked)
-{
-	struct queues_look *look = queues_look(cpu);
-	u32 at = SC_INDEX(kind, QUEUES_KINDS);
-
-	*asked = *(volatile u64 *)&nr_queued[at];
-	if (!look || look->again[at]) {
-		if (look)
-			look->again[at] = false;
-		return false;
-	}
-	return look->found_none_at[at] == *asked;
-}
-
-/* `cpu` looked into every queue of the kind after it asked, and nothing was there. */
-static inline void queues_found_none(u32 kind, s32 cpu, u64 asked)
-{
-	struct queues_look *look = queues_look(cpu);
-
-	if (look)
-		look->found_none_at[SC_INDEX(kind, QUEUES_KINDS)] = asked;
 }
 
 /* Whether a task of this kind waits anywhere. */
@@ -196,40 +121,6 @@ static inline bool queues_waiting(u32 kind)
 			return true;
 	}
 	return false;
-}
-
-/* Whether a task of this kind waits; `cpu` asks, and looks only if it does not know. */
-static inline bool queues_ask(u32 kind, s32 cpu)
-{
-	u64 asked;
-
-	if (queues_quiet(kind, cpu, &asked))
-		return false;
-	if (queues_waiting(kind))
-		return true;
-	queues_found_none(kind, cpu, asked);
-	return false;
-}
-
-/* The same of the first `kinds` kinds, as a mask. */
-static inline __noinline u32 queues_mask(u32 kinds, s32 cpu)
-{
-	struct queues_look *look = queues_look(cpu);
-	u64 differs;
-	u32 kind, mask = 0;
-
-	if (!look)
-		return 0;
-	differs = *(u64 *)look->again;
-	for (kind = 0; kind < QUEUES_KINDS; kind++)
-		differs |= look->found_none_at[kind] ^ *(volatile u64 *)&nr_queued[kind];
-	if (!differs)
-		return 0;
-	bpf_for(kind, 0, kinds) {
-		if (queues_ask(kind, cpu))
-			mask |= 1U << kind;
-	}
-	return mask;
 }
 
 /*

@@ -280,6 +280,19 @@ static void now_runs(struct cpu_ctx *cctx, struct task_ctx *tctx)
 
 /* ------------------------------------------------------------------ the sweep */
 
+/* A queued task of the queue that is swept: to another one. False: somebody else took it. */
+static bool move(struct bpf_iter_scx_dsq *it, struct task_struct *p, struct task_ctx *tctx,
+		 u32 kind, u64 due)
+{
+	waiting_add(kind, 1);
+	if (!sc_move_vtime(it, p, queue_at(kind, scx_bpf_task_cpu(p)), due)) {
+		waiting_add(kind, -1);
+		return false;
+	}
+	account_waits_in(&tctx->account, kind + 1);
+	return true;
+}
+
 /* Queued tasks of one queue: to that of their new class, or to the overdue after a long wait. */
 static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 {
@@ -298,9 +311,9 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 				continue;
 			since = tctx->account.wait_since;
 			if (refresh_class(p, tctx))
-				queues_move(&it, p, task_class(tctx), deadline(tctx));
+				move(&it, p, tctx, task_class(tctx), deadline(tctx));
 			else if (since && vtime_before(since + max_wait_ms * 1000000ULL, now))
-				tctx->overdue = queues_move(&it, p, OVERDUE, since);
+				tctx->overdue = move(&it, p, tctx, OVERDUE, since);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -337,7 +350,7 @@ static bool hands_over(struct task_struct *p, s32 cpu)
 	struct running *on = running_on(cpu);
 
 	return on && on->class != CLASS_NONE && on->hands_over &&
-	       bpf_cpumask_test_cpu(cpu, p->cpus_ptr) && !queues_mask(NR_KINDS, cpu);
+	       bpf_cpumask_test_cpu(cpu, p->cpus_ptr) && !account_waiting(NR_KINDS);
 }
 
 s32 SC_OP(intent_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
@@ -393,11 +406,12 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	/* The kernel may wake it where it slept without asking: this CPU then has nothing else to do. */
-	if (enq_flags & SC_ENQ_WAKEUP && idles_here(cpu) && !queues_mask(NR_KINDS, cpu)) {
+	if (enq_flags & SC_ENQ_WAKEUP && idles_here(cpu) && !account_waiting(NR_KINDS)) {
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(class), enq_flags);
 		return;
 	}
 	due = deadline(tctx);
+	account_waits(&tctx->account, class);
 	queues_put(p, class, slice_ns(class), due, enq_flags);
 	if (!queues_wake(p) && enq_flags & SC_ENQ_WAKEUP && class <= preempt_class)
 		preempt_for(p, class,
@@ -444,13 +458,13 @@ void SC_OP(intent_dispatch, s32 cpu, struct task_struct *prev)
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	struct cpu_ctx *cctx = cpu_ctx(cpu);
 	u64 now, first = 0, slack = queues_lag(balance_us);
-	u32 class, prev_class = CLASS_NONE, waiting = queues_mask(NR_KINDS, cpu);
+	u32 class, prev_class = CLASS_NONE, waiting = account_waiting(NR_KINDS);
 
 	if (!cctx || (!waiting && !tctx))
 		return;
 	now = sc_now();
 	if (waiting && sweep(now))
-		waiting = queues_mask(NR_KINDS, cpu);
+		waiting = account_waiting(NR_KINDS);
 	if (tctx) {
 		charge(cctx, waiting, tctx, now,
 		       account_charge(prev, &tctx->account, now, 1, false));
@@ -506,6 +520,7 @@ void SC_OP(intent_running, struct task_struct *p)
 
 	if (!tctx || !cctx)
 		return;
+	account_waits_no_more(&tctx->account);
 	class = task_class(tctx);
 	cctx->in_turn = tctx->overdue || cctx->floor_turn == class;
 	cctx->floor_turn = CLASS_NONE;
@@ -527,7 +542,7 @@ void SC_OP(intent_tick, struct task_struct *p)
 	if (!tctx || !cctx)
 		return;
 	account_look(p, &tctx->account, now);
-	waiting = queues_mask(NR_KINDS, cpu);
+	waiting = account_waiting(NR_KINDS);
 	if (tctx->account.intent.generation != intents_now()) {
 		charge(cctx, waiting, tctx, now, account_charge(p, &tctx->account, now, 1, false));
 		if (refresh_class(p, tctx)) {
@@ -545,7 +560,7 @@ void SC_OP(intent_tick, struct task_struct *p)
 	}
 	idle = idle_any();
 	if (idle >= 0)
-		queues_kick(idle);
+		scx_bpf_kick_cpu(idle, SC_KICK_IDLE);
 }
 
 void SC_OP(intent_stopping, struct task_struct *p, bool runnable)
@@ -557,7 +572,7 @@ void SC_OP(intent_stopping, struct task_struct *p, bool runnable)
 
 	if (!tctx || !cctx)
 		return;
-	charge(cctx, queues_mask(NR_KINDS, cpu), tctx, now,
+	charge(cctx, account_waiting(NR_KINDS), tctx, now,
 	       account_stop(p, &tctx->account, now, 1, runnable, cctx->running.kicked_at));
 	tctx->overdue = false;
 	cctx->in_turn = false;

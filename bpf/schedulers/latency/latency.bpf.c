@@ -134,22 +134,18 @@ void SC_OP(latency_enqueue, struct task_struct *p, u64 enq_flags)
 void SC_OP(latency_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0, due, asked;
-	bool quiet = queues_quiet(QUEUE, cpu, &asked);
+	u64 first = 0, due;
 
-	if (quiet && !tctx)
-		return;
 	if (tctx) {
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
 		due = account_deadline(&tctx->account, line.now, slice_ns());
-		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, due)) {
+		if (queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, due)) {
 			now_runs(tctx, cpu);
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
 	}
-	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
-		queues_found_none(QUEUE, cpu, asked);
+	queues_take(QUEUE, cpu, 0);
 }
 
 void SC_OP(latency_running, struct task_struct *p)

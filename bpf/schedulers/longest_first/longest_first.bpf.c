@@ -201,24 +201,20 @@ void SC_OP(longest_first_enqueue, struct task_struct *p, u64 enq_flags)
 void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0, stood, ran, asked;
-	bool quiet = queues_quiet(QUEUE, cpu, &asked);
+	u64 first = 0, stood, ran;
 
-	if (quiet && !tctx)
-		return;
 	if (tctx) {
 		stood = tctx->account.vtime;
 		ran = account_charge(prev, &tctx->account, sc_now(), 1, false);
 		favour(tctx, stood, ran);
 		wake(prev, tctx);
-		if (quiet || queues_next(QUEUE, cpu, 0, &first) < 0 ||
+		if (queues_next(QUEUE, cpu, 0, &first) < 0 ||
 		    !vtime_before(first, key_of(tctx))) {
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
 	}
-	if (!queues_take(QUEUE, cpu, 0) && !queues_waiting(QUEUE))
-		queues_found_none(QUEUE, cpu, asked);
+	queues_take(QUEUE, cpu, 0);
 }
 
 void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)

@@ -85,7 +85,7 @@ void SC_OP(reference_enqueue, struct task_struct *p, u64 enq_flags)
 void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	u64 first = 0, asked;
+	u64 first = 0;
 
 	if (tctx) {
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
@@ -95,9 +95,7 @@ void SC_OP(reference_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		}
 	}
-	if (!queues_quiet(QUEUE, cpu, &asked) && !queues_take(QUEUE, cpu, queues_lag(slice_us)) &&
-	    !queues_waiting(QUEUE))
-		queues_found_none(QUEUE, cpu, asked);
+	queues_take(QUEUE, cpu, queues_lag(slice_us));
 }
 
 void SC_OP(reference_stopping, struct task_struct *p, bool runnable)

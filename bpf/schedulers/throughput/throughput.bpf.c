@@ -92,17 +92,13 @@ void SC_OP(throughput_enqueue, struct task_struct *p, u64 enq_flags)
 void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
-	bool quiet;
-	u64 first = 0, asked;
+	u64 first = 0;
 	s64 next;
 
-	quiet = queues_quiet(QUEUE, cpu, &asked);
-	if (quiet && !tctx)
-		return;
 	if (tctx) {
 		vtime_move(&line, tctx->account.vtime, sc_now(), nr_cpus);
 		account_charge(prev, &tctx->account, sc_now(), 1, false);
-		next = quiet ? -1 : queues_next(QUEUE, cpu, queues_lag(balance_us), &first);
+		next = queues_next(QUEUE, cpu, queues_lag(balance_us), &first);
 		if (next >= 0 && next != queue_place(cpu))
 			first += queues_lag(balance_us);
 		if (next < 0 || !vtime_before(first, tctx->account.vtime)) {
@@ -110,8 +106,7 @@ void SC_OP(throughput_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		}
 	}
-	if (!queues_take(QUEUE, cpu, queues_lag(balance_us)) && !queues_waiting(QUEUE))
-		queues_found_none(QUEUE, cpu, asked);
+	queues_take(QUEUE, cpu, queues_lag(balance_us));
 }
 
 void SC_OP(throughput_stopping, struct task_struct *p, bool runnable)

@@ -138,6 +138,18 @@ class Cgroup:
                     stdin=subprocess.DEVNULL,
                 )
             )
+        self._wait_for_all(60)
+
+    def _wait_for_all(self, timeout_s: float) -> None:
+        """Until every child has moved in: who does so after end() would be killed by nobody."""
+        until = time.monotonic() + timeout_s
+        while missing := {child.pid for child in self.children} - self._pids():
+            if time.monotonic() > until:
+                raise TimeoutError(f"{len(missing)} processes are not in {self.path}")
+            time.sleep(0.01)
+
+    def _pids(self) -> set[int]:
+        return {int(pid) for pid in (self.path / "cgroup.procs").read_text().split()}
 
     def spin(self, count: int) -> None:
         self.run("sh", "-c", "while :; do :; done", count=count)
