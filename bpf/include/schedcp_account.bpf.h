@@ -238,6 +238,10 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
 		return bpf_task_storage_get(&task_ctxs, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE); \
 	}
 
+/* What else is to be done for a group, see schedcp_limits.bpf.h. */
+#define ACCOUNT_GROUP_ADDED(slot, args)
+#define ACCOUNT_GROUP_GONE(slot)
+
 /* The ops that are alike everywhere: weights of tasks and cgroups, CPUs that come and go, the exit. */
 #define SC_ACCOUNT_OPS(name)                                                             \
 	/* Left for another scheduling class, or gone. */                                \
@@ -264,10 +268,12 @@ static inline void account_init(struct account *account, struct scx_init_task_ar
                                                                                          \
 		if (!err && bpf_core_field_exists(args->sched_idle) && args->sched_idle) \
 			weights_set_idle(cgrp, true);                                    \
+		ACCOUNT_GROUP_ADDED(weights_slot(cgrp), args);                           \
 		return err;                                                              \
 	}                                                                                \
 	void SC_OP_SLEEPABLE(name##_cgroup_exit, struct cgroup *cgrp)                    \
 	{                                                                                \
+		ACCOUNT_GROUP_GONE(weights_slot(cgrp));                                  \
 		weights_remove(cgrp);                                                    \
 	}                                                                                \
 	void SC_OP(name##_cgroup_move, struct task_struct *p, struct cgroup *from,       \

@@ -30,6 +30,9 @@
 #define ENOMEM 12
 #define E2BIG  7
 #endif
+#ifndef PF_EXITING
+#define PF_EXITING 0x00000004
+#endif
 #ifndef PF_KTHREAD
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: macros are not in BTF */
 #endif
@@ -46,6 +49,7 @@
 #define SC_KICK_PREEMPT		       SC_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
 #define SC_WAKE_SYNC		       SC_ENUM(scx_wake_flags, SCX_WAKE_SYNC)
 #define SC_ENQ_WAKEUP		       SC_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
+#define SC_ENQ_LAST		       SC_ENUM(scx_enq_flags, SCX_ENQ_LAST)
 #define SC_ENQ_PREEMPT		       SC_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
 #define SC_TASK_QUEUED		       SC_ENUM(scx_ent_flags, SCX_TASK_QUEUED)
 #define SC_DSQ_LOCAL		       SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL)

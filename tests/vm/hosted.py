@@ -45,7 +45,7 @@ def _payload(folder: Path) -> Path:
     with tarfile.open(target, "w") as tar:
         for path in sorted((TOP / "schedcpd").rglob("*.py")):
             tar.add(path, f"opt/schedcp/{path.relative_to(TOP)}")
-        for name in ("intent_guest.py", "family_guest.py"):
+        for name in ("hosting.py", "intent_guest.py", "family_guest.py"):
             tar.add(TOP / "tests/vm/guest" / name, f"opt/schedcp/{name}")
         for unit in ("schedcp-scheduler.service", "schedcp-scheduler.socket"):
             tar.add(TOP / "systemd" / unit, f"etc/systemd/system/{unit}")

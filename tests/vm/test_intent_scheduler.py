@@ -102,6 +102,18 @@ async def test_a_crowd_behind_hogs_all_runs(guest: MicroVm) -> None:
     assert seen["hogs"]["run_ns"] > seen["crowd"]["run_ns"]
 
 
+async def test_cpu_max_is_kept(guest: MicroVm) -> None:
+    seen = await scenario(guest, "limits")
+    assert seen["attached"]
+    assert seen["events"] == []
+    assert seen["alone"] == pytest.approx(0.3, rel=0.25), seen
+    limited, other = seen["beside"]
+    assert limited < 0.3 * 1.25, seen  # though its class goes before
+    assert other > 0.7 * (seen["cpus"] - 0.3), seen  # what it may not use is not lost
+    assert seen["raised"] == pytest.approx(0.6, rel=0.25), seen
+    assert seen["unlimited"] > 0.7 * seen["cpus"], seen
+
+
 async def test_the_default_returns_when_the_host_is_killed(guest: MicroVm) -> None:
     seen = await scenario(guest, "kill")
     assert seen["disabled_s"] < 5

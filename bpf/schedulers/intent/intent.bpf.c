@@ -23,6 +23,7 @@
 #include "schedcp_compat.bpf.h"
 
 #include "schedcp_account.bpf.h"
+#include "schedcp_limits.bpf.h"
 #include "schedcp_preempt.bpf.h"
 #include "schedcp_queues.bpf.h"
 
@@ -70,7 +71,7 @@ const volatile u32 default_class = INTENT_NORMAL;
 
 /* What the loader asks of the kernel, where the kernel has it. */
 const volatile u32 wanted_flags =
-	WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
+	WANT_ENQ_LAST | WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 /* ------------------------------------------------------------------ state */
 
@@ -240,8 +241,8 @@ static __noinline int settle_floors(struct cpu_ctx *cctx, u32 waiting, u32 mine,
 	return 0;
 }
 
-/* The rest of a charge: the time line of the class, and the floors of the others. */
-static void charge(struct cpu_ctx *cctx, u32 waiting, struct task_ctx *tctx, u64 now, u64 ran)
+/* The rest of a charge: time line, floors of the others, limits. True: no time is left of cpu.max. */
+static bool charge(struct cpu_ctx *cctx, u32 waiting, struct task_ctx *tctx, u64 now, u64 ran)
 {
 	u32 mine = tctx->overdue ? OVERDUE : task_class(tctx);
 
@@ -250,6 +251,7 @@ static void charge(struct cpu_ctx *cctx, u32 waiting, struct task_ctx *tctx, u64
 			   tctx->account.vtime - vtime_charge(ran, tctx->account.share), now,
 			   nr_cpus);
 	settle_floors(cctx, waiting, mine, ran);
+	return limits_ran(&tctx->account, ran);
 }
 
 /* A task wants a CPU: it is counted, and neither rich from sleeping nor in debt for ever. */
@@ -320,6 +322,31 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 	return 0;
 }
 
+/* Tasks that were put aside and whose groups have time again go into the queues of their classes. */
+static __noinline int go_on_within_limits(void)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct bpf_iter_scx_dsq it;
+	u32 i;
+
+	if (!bpf_iter_scx_dsq_new(&it, queue_id(LIMITS_KIND, 0), 0)) {
+		bpf_for(i, 0, LIMITS_RELEASE) {
+			struct task_struct *p = bpf_iter_scx_dsq_next(&it);
+			struct task_ctx *tctx = p ? task_ctx(p) : NULL;
+
+			if (!p || vtime_before(now, p->scx.dsq_vtime))
+				break;
+			if (!tctx)
+				continue;
+			tctx->account.wait_since = sc_now(); /* until here it was not due */
+			if (move(&it, p, tctx, task_class(tctx), deadline(tctx)))
+				queues_wake(p);
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return 0;
+}
+
 /* One CPU looks at all that waits, and says true: when intents changed, and eight times in `max_wait_ms`. */
 static __noinline bool sweep(u64 now)
 {
@@ -369,7 +396,7 @@ s32 SC_OP(intent_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags
 	if (!tctx)
 		return cpu;
 	tctx->synced = wake_flags & SC_WAKE_SYNC;
-	if (direct) {
+	if (direct && !limits_until(p, &tctx->account)) {
 		wake(p, tctx);
 		class = task_class(tctx);
 		/* whatever it owes, nobody waits for it */
@@ -384,7 +411,7 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 	struct task_ctx *tctx = task_ctx(p);
 	s32 cpu = scx_bpf_task_cpu(p);
 	u32 class;
-	u64 due;
+	u64 due, until;
 
 	if (!tctx) {
 		sc_error("no context for %s[%d]", p->comm, p->pid);
@@ -392,6 +419,15 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	wake(p, tctx);
 	class = task_class(tctx);
+	until = limits_until(p, &tctx->account);
+	if (until) {
+		limits_put(p, &tctx->account, slice_ns(class), until, enq_flags);
+		return;
+	}
+	if (enq_flags & SC_ENQ_LAST) { /* nobody else is here */
+		sc_insert(p, SC_DSQ_LOCAL, slice_ns(class), enq_flags);
+		return;
+	}
 
 	/*
 	 * A waking per-CPU kernel thread goes first on its CPU. When it has used up its slice it
@@ -458,16 +494,18 @@ void SC_OP(intent_dispatch, s32 cpu, struct task_struct *prev)
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	struct cpu_ctx *cctx = cpu_ctx(cpu);
 	u64 now, first = 0, slack = queues_lag(balance_us);
-	u32 class, prev_class = CLASS_NONE, waiting = account_waiting(NR_KINDS);
+	u32 class, prev_class = CLASS_NONE, waiting;
 
+	if (limits_aside())
+		go_on_within_limits();
+	waiting = account_waiting(NR_KINDS);
 	if (!cctx || (!waiting && !tctx))
 		return;
 	now = sc_now();
 	if (waiting && sweep(now))
 		waiting = account_waiting(NR_KINDS);
-	if (tctx) {
-		charge(cctx, waiting, tctx, now,
-		       account_charge(prev, &tctx->account, now, 1, false));
+	if (tctx && !charge(cctx, waiting, tctx, now,
+			    account_charge(prev, &tctx->account, now, 1, false))) {
 		refresh_class(prev, tctx);
 		prev_class = task_class(tctx);
 	}
@@ -543,8 +581,10 @@ void SC_OP(intent_tick, struct task_struct *p)
 		return;
 	account_look(p, &tctx->account, now);
 	waiting = account_waiting(NR_KINDS);
-	if (tctx->account.intent.generation != intents_now()) {
-		charge(cctx, waiting, tctx, now, account_charge(p, &tctx->account, now, 1, false));
+	if (tctx->account.intent.generation != intents_now() || limits_any()) {
+		if (charge(cctx, waiting, tctx, now,
+			   account_charge(p, &tctx->account, now, 1, false)))
+			sc_set_slice(p, 0);
 		if (refresh_class(p, tctx)) {
 			now_runs(cctx, tctx);
 			if (p->scx.slice > slice_ns(task_class(tctx)))
@@ -590,6 +630,7 @@ s32 SC_OP_SLEEPABLE(intent_init_task, struct task_struct *p, struct scx_init_tas
 }
 
 SC_ACCOUNT_OPS(intent);
+SC_LIMITS_OPS(intent);
 
 /* ------------------------------------------------------------------ ops: life */
 
@@ -604,7 +645,7 @@ void SC_OP(intent_dump, struct scx_dump_ctx *dctx)
 
 s32 SC_OP_SLEEPABLE(intent_init)
 {
-	s32 err = topology_init() ?: queues_init(NR_KINDS);
+	s32 err = topology_init() ?: queues_init(NR_KINDS) ?: limits_init();
 	u32 cpu;
 
 	bpf_for(cpu, 0, nr_cpus) {
@@ -631,6 +672,7 @@ struct sched_ext_ops intent_ops = {
 	.dump = (void *)intent_dump,
 	.init = (void *)intent_init,
 	SC_ACCOUNT_OPS_FIELDS(intent),
+	.cgroup_set_bandwidth = (void *)intent_cgroup_set_bandwidth,
 	.timeout_ms = 20000,
 	.name = "schedcp_intent",
 };

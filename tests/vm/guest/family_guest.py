@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: one scheduler of the family, loaded by the host, under a mixed load.
 
-python3 family_guest.py SCHEDULER   (what intent_guest.py needs, and that beside it)
+python3 family_guest.py SCHEDULER   (with hosting.py beside it)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from intent_guest import CPUS, Cgroup, Host, cgroups, deltas, shown, wait_state
+from hosting import CPUS, Cgroup, Host, cgroups, deltas, shown, wait_state
 
 WARM_UP_S = 1.5
 LOAD_S = 4.0
