@@ -72,8 +72,8 @@ static inline void account_waits_no_more(struct account *account)
 		account_waits_in(account, 0);
 }
 
-/* The kinds of which somebody waits, a mask. */
-static inline u32 account_waiting(u32 kinds)
+/* The kinds of which somebody waits, a mask. Not static: the verifier is to see a number, not eight branches. */
+__noinline u32 account_waiting(u32 kinds)
 {
 	u32 kind, mask = 0;
 

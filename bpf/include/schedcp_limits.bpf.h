@@ -8,6 +8,8 @@
  * queue by when its group may run again; a CPU that dispatches looks into it, and a timer wakes an idle one
  * for that. Nothing of it costs anything while no group has a limit.
  *
+ * What loops here is not static, so that the kernel's verifier looks at it once and not at every call.
+ *
  * Groups have the slots of `weights`. The time is bpf_ktime_get_ns(), the same on every CPU.
  */
 #ifndef SCHEDCP_LIMITS_BPF_H
@@ -93,7 +95,7 @@ static inline s32 limits_init(void)
 }
 
 /* From ops.cgroup_init() and ops.cgroup_set_bandwidth(), after weights_add(). Microseconds. */
-static __noinline int limits_set(u32 slot, u64 period_us, u64 quota_us, u64 burst_us)
+__noinline int limits_set(u32 slot, u64 period_us, u64 quota_us, u64 burst_us)
 {
 	struct limit *limit = slot ? bpf_map_lookup_elem(&limits, &slot) : NULL;
 	u32 zero = 0;
@@ -137,7 +139,7 @@ static __always_inline void limits_refill(struct limit *limit, u64 now)
  * A task of the group ran for `ran` until `now`: that is taken from the group and all above it. 0: its
  * tasks may go on, else when they may. With 0 for `ran` it only asks.
  */
-static __noinline u64 limits_charge(u32 slot, u64 ran, u64 now)
+__noinline u64 limits_charge(u32 slot, u64 ran, u64 now)
 {
 	u64 until = 0, mine;
 	u32 i;

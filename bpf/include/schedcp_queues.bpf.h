@@ -158,7 +158,7 @@ static __noinline s64 queues_next(u32 kind, s32 cpu, u64 slack, u64 *first)
 }
 
 /* From ops.dispatch(): the task of this kind that is due on `cpu`. False: none may run here. */
-static __noinline bool queues_take(u32 kind, s32 cpu, u64 slack)
+__noinline bool queues_take(u32 kind, s32 cpu, u64 slack)
 {
 	u32 i, mine = queue_place(cpu), nr = nr_places();
 	u64 first = 0;

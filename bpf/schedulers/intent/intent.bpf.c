@@ -323,7 +323,7 @@ static __noinline int sweep_queue(u64 queue, u64 now, u64 iter_flags)
 }
 
 /* Tasks that were put aside and whose groups have time again go into the queues of their classes. */
-static __noinline int go_on_within_limits(void)
+__noinline int go_on_within_limits(void)
 {
 	u64 now = bpf_ktime_get_ns();
 	struct bpf_iter_scx_dsq it;
