@@ -44,7 +44,8 @@ class ExternalScheduler:
     def __init__(self, file: ProgramFile, program: ScxProgram, mode: str) -> None:
         self.name, self.ops_name = program.name, program.ops
         self.tunables: dict[str, Tunable] = {MODE: mode}
-        self._file, self._program = file, program
+        self._file: ProgramFile | None = file
+        self._program = program
         self._arguments = program.modes[mode]
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
@@ -91,6 +92,7 @@ class ExternalScheduler:
             time.sleep(POLL_S)
 
     def _start(self) -> None:
+        assert self._file is not None, "attached twice"
         launcher = [sys.executable, "-I", "-S", exec_program.__file__]
         fd = self._file.fd
         try:
@@ -107,8 +109,14 @@ class ExternalScheduler:
         except OSError as error:
             raise SchedulerHostError(f"cannot start {self.name}: {error.strerror}") from error
         self._pidfd = os.pidfd_open(self._process.pid)
+        self._forget_file()
         self._reader = threading.Thread(target=self._read, name=self.name, daemon=True)
         self._reader.start()
+
+    def _forget_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _read(self) -> None:
         """Keeps the last lines and hands all of them to the journal, at ordinary priority."""
@@ -152,6 +160,8 @@ class ExternalScheduler:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, number)
             waiting.poll(seconds * 1000)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it started
         if process.poll() is None:
             _logger.error("%s does not end, not even by SIGKILL", self.name)
 
@@ -162,8 +172,7 @@ class ExternalScheduler:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
-        if self._file.fd >= 0:
-            self._file.close()
+        self._forget_file()
 
     def exit_record(self) -> ExitRecord | None:
         """How the program ended, with its last words; None while it runs."""
