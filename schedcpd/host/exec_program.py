@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "HOME": "/",
+    "NO_COLOR": "1",
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -35,6 +36,7 @@ KEPT_LINES = 60
 LINE_CHARS = 400
 # SIGINT is what scx programs wait for: they put back what they changed and leave.
 _ENDING = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _logger = logging.getLogger(__name__)
 
 
@@ -125,7 +127,7 @@ class ExternalScheduler:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         with self._process.stdout as stream:
             while raw := stream.readline(LINE_CHARS):
-                line = clean(raw.decode("utf-8", "replace"), chars=LINE_CHARS)
+                line = clean(_COLOUR.sub("", raw.decode("utf-8", "replace")), chars=LINE_CHARS)
                 if line:
                     self._lines.append(line)
                     _logger.info("%s: %s", self.name, line)
@@ -182,7 +184,9 @@ class ExternalScheduler:
             self._reader.join(0.5)
         kind, reason = end_of(self._process.returncode, self._lines)
         state = self._look().state.value if self._look else "unknown"
-        message = f"the kernel's state is {state}; last words: {last_words(self._lines)}"
+        message = f"the kernel's state is {state}"
+        if kind >= ExitKind.ERROR:
+            message += f"; last words: {last_words(self._lines)}"
         return ExitRecord(kind, 0, reason, message, "\n".join(list(self._lines)[-LAST_LINES:]))
 
     def unexplained(self, now: ScxSnapshot) -> ExitRecord:

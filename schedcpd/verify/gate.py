@@ -9,7 +9,7 @@ The rules, in order (docs/adr/0002-verdicts.md):
    built, for the same bytes on another kernel, is accepted and says so; otherwise it is refused.
 
 An external scheduler is the exception: the administrator's word is all there is
-(docs/adr/0013-external-schedulers.md).
+(docs/adr/0004-external-schedulers.md).
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ pytestmark = [
 
 POLICIES = os.environ.get("SCHEDCP_EXTERNAL_POLICIES", "bpfland cosmos layered lavd").split()
 START_S = 400.0
+DONE = "canary over"
 SETTINGS = f"""
 policy: balanced
 deploy: {{hold_down_s: 0, max_per_hour: 1000, canary_s: 2, setbacks_per_hour: 1000}}
@@ -63,6 +64,12 @@ async def shown(machine: Installed, policy: str) -> dict[str, Any]:
     return found["policy"]
 
 
+async def trusted(machine: Installed) -> None:
+    """`balanced` runs, and its canary is over: it is what is gone back to."""
+    await machine.active()
+    await machine.until(f"schedctl status | grep -q 'on trial' || echo {DONE}", DONE)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_an_external_scheduler_runs_and_its_end_is_seen(
     machine: Installed, policy: str
@@ -70,6 +77,7 @@ async def test_an_external_scheduler_runs_and_its_end_is_seen(
     told = await shown(machine, policy)
     assert (told["unavailable"], told["standing"]) == ("", "trial")
     program = told["scheduler"]
+    await trusted(machine)
     before = await machine.seq()
     await machine.sh(f"schedctl apply {policy}", timeout_s=START_S + 60)
     status = await machine.status()

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from schedcpd.deploy.admission import GateAdmission
 from schedcpd.deploy.scheduler_host import params, service
 from schedcpd.deploy.scheduler_host.service import SchedulerHost
 from schedcpd.deploy.token import TokenMinter, TokenVerifier
@@ -45,7 +46,10 @@ from schedcpd.model import (
     Verdict,
     VerdictOrigin,
 )
+from schedcpd.verify.child import ChildMaker
 from schedcpd.verify.external import external_verdict
+from schedcpd.verify.gate import Gate
+from schedcpd.verify.store import VerdictStore
 
 KERNEL = KernelBuild("7.3.4", "#1", "ab" * 20)
 NAME = "scx_rusty"
@@ -88,11 +92,16 @@ class Host:
     def sha256(self) -> str:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
+    def candidate(self, mode: str = "auto") -> Candidate:
+        path, values = str(self.path), {"mode": mode}
+        return Candidate(CandidateKind.EXTERNAL, "p", NAME, path, self.sha256, values, "asked")
+
+    @property
+    def programs(self) -> Programs:
+        return Programs(allowed=True, finder=self.finder)
+
     def verdict(self, mode: str = "auto") -> Verdict:
-        candidate = Candidate(
-            CandidateKind.EXTERNAL, "p", NAME, str(self.path), self.sha256, {"mode": mode}, "asked"
-        )
-        return external_verdict(candidate, KERNEL, Programs(allowed=True, finder=self.finder))
+        return external_verdict(self.candidate(mode), KERNEL, self.programs)
 
     def token(self, mode: str = "auto") -> str:
         return self.minter.mint_program(self.verdict(mode), kernel=KERNEL, mode=mode)
@@ -254,6 +263,16 @@ def test_no_other_verdict_opens_the_mint_for_programs(host: Host) -> None:
         with pytest.raises(TokenError) as refused:
             host.minter.mint_program(wrong, kernel=KERNEL, mode="auto")
         assert refused.value.reason == "not-passed"
+
+
+async def test_what_admission_mints_is_what_the_host_runs(host: Host) -> None:
+    store = VerdictStore(host.root, host.root)
+    gate = Gate(store, ChildMaker(), require_local_verdict=True, programs=host.programs)
+    admission = GateAdmission(gate, KERNEL, lambda: host.minter)
+    verdict = await admission.admit(host.candidate("server"))
+    token = await admission.mint(verdict, host.candidate("server"))
+    assert (await host.run(mode="server", token=token))["attached"]
+    assert admission.verdict(verdict.id) == verdict
 
 
 async def test_a_foreign_scheduler_is_not_evicted(host: Host) -> None:
