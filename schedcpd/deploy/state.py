@@ -41,6 +41,7 @@ class Deployment:
     slo_delay_p99_us: Mapping[str, float] = field(default_factory=dict)  # by class
     promoted: bool = False  # its canary is over
     without: tuple[str, ...] = ()  # what this kernel cannot do for it
+    external: bool = False  # `scheduler` is a program, `object_path` where it is
 
     @property
     def promises(self) -> Mapping[IntentClass, float]:
@@ -49,7 +50,7 @@ class Deployment:
     def candidate(self) -> Candidate:
         """The same bytes and tunables again, to be admitted anew."""
         return Candidate(
-            kind=CandidateKind.RECONFIGURE,
+            kind=CandidateKind.EXTERNAL if self.external else CandidateKind.RECONFIGURE,
             policy=self.policy,
             scheduler=self.scheduler,
             object_path=self.object_path,
@@ -187,7 +188,8 @@ def _deployment(data: object, where: str) -> Deployment:
     _expect(values.get("tunables"), dict, f"{where}.tunables")
     for key in ("enable_seq", "host_pid"):
         _expect(values.get(key, 0), int, f"{where}.{key}")
-    _expect(values.get("promoted", False), bool, f"{where}.promoted")
+    for key in ("promoted", "external"):
+        _expect(values.get(key, False), bool, f"{where}.{key}")
     without = values.get("without", ())
     if not isinstance(without, list | tuple):
         raise TypeError(f"{where}.without: expected list, found {type(without).__name__}")
