@@ -19,12 +19,12 @@
 #include "schedcp_idle.bpf.h"
 #include "schedcp_queues.bpf.h"
 
-#define LIMITS_NONE_US	 (1ULL << 40)	 /* a quota from here on is no limit; the kernel says ~0 */
-#define LIMITS_LONGEST	 5000000000ULL	 /* nobody is put aside for longer: the watchdog waits */
-#define LIMITS_LOOK_NS	 4000000ULL	 /* how often a timer looks for who may run again */
-#define LIMITS_RELEASE	 64		 /* tasks that one dispatch lets go on */
+#define LIMITS_NONE_US	 (1ULL << 40)  /* a quota from here on is no limit; the kernel says ~0 */
+#define LIMITS_LONGEST	 5000000000ULL /* nobody is put aside for longer: the watchdog waits */
+#define LIMITS_LOOK_NS	 4000000ULL    /* how often a timer looks for who may run again */
+#define LIMITS_RELEASE	 64	       /* tasks that one dispatch lets go on */
 #define LIMITS_KIND	 (ACCOUNT_KINDS - 1) /* of queue, beside those of the scheduler */
-#define LIMITS_MONOTONIC 1		 /* CLOCK_MONOTONIC */
+#define LIMITS_MONOTONIC 1		     /* CLOCK_MONOTONIC */
 
 struct limit {
 	struct bpf_spin_lock lock;
@@ -158,8 +158,7 @@ __noinline u64 limits_charge(u32 slot, u64 ran, u64 now)
 		limits_refill(limit, now);
 		limit->left -= ran;
 		if (limit->left <= 0 && limit->quota)
-			mine = limit->began +
-			       (-limit->left / limit->quota + 1) * limit->period;
+			mine = limit->began + (-limit->left / limit->quota + 1) * limit->period;
 		if (mine && mine - now > LIMITS_LONGEST) { /* more than it is made to pay */
 			limit->left += ran;
 			mine = now + LIMITS_LONGEST;
@@ -196,19 +195,19 @@ static inline void limits_put(struct task_struct *p, struct account *account, u6
 /* SC_ACCOUNT_OPS tells of groups that come and go; and one op more, for SC_ACCOUNT_OPS_FIELDS's side. */
 #undef ACCOUNT_GROUP_ADDED
 #undef ACCOUNT_GROUP_GONE
-#define ACCOUNT_GROUP_ADDED(slot, args)                                               \
-	do {                                                                          \
-		if (bpf_core_field_exists((args)->bw_quota_us))                       \
-			limits_set(slot, (args)->bw_period_us, (args)->bw_quota_us,   \
-				   (args)->bw_burst_us);                              \
+#define ACCOUNT_GROUP_ADDED(slot, args)                                             \
+	do {                                                                        \
+		if (bpf_core_field_exists((args)->bw_quota_us))                     \
+			limits_set(slot, (args)->bw_period_us, (args)->bw_quota_us, \
+				   (args)->bw_burst_us);                            \
 	} while (0)
 #define ACCOUNT_GROUP_GONE(slot) limits_set(slot, 1, LIMITS_NONE_US, 0)
 
-#define SC_LIMITS_OPS(name)                                                                  \
-	void SC_OP(name##_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_us,          \
-		   u64 quota_us, u64 burst_us)                                               \
-	{                                                                                    \
-		limits_set(weights_slot(cgrp), period_us, quota_us, burst_us);               \
+#define SC_LIMITS_OPS(name)                                                                       \
+	void SC_OP(name##_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_us, u64 quota_us, \
+		   u64 burst_us)                                                                  \
+	{                                                                                         \
+		limits_set(weights_slot(cgrp), period_us, quota_us, burst_us);                    \
 	}
 
 #endif

@@ -70,8 +70,8 @@ SC_LIVE u32 preempt_class = INTENT_NORMAL;
 const volatile u32 default_class = INTENT_NORMAL;
 
 /* What the loader asks of the kernel, where the kernel has it. */
-const volatile u32 wanted_flags =
-	WANT_ENQ_LAST | WANT_ENQ_MIGRATION_DISABLED | WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
+const volatile u32 wanted_flags = WANT_ENQ_LAST | WANT_ENQ_MIGRATION_DISABLED |
+				  WANT_HAS_CGROUP_WEIGHT | WANT_ALLOW_QUEUED_WAKEUP;
 
 /* ------------------------------------------------------------------ state */
 

@@ -208,8 +208,7 @@ void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 		ran = account_charge(prev, &tctx->account, sc_now(), 1, false);
 		favour(tctx, stood, ran);
 		wake(prev, tctx);
-		if (queues_next(QUEUE, cpu, 0, &first) < 0 ||
-		    !vtime_before(first, key_of(tctx))) {
+		if (queues_next(QUEUE, cpu, 0, &first) < 0 || !vtime_before(first, key_of(tctx))) {
 			sc_set_slice(prev, slice_ns());
 			return;
 		}
