@@ -11,27 +11,22 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from schedcpd.microvm import MicroVm, VmSpec, resume
+from schedcpd.microvm import VmSpec
 from schedcpd.model import IntentClass
 
-from .stage import install
+from .installed import STATE, Installed, installed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FAULTY = Path(__file__).parent / "guest" / "faulty-policies.yaml"
-LIMIT_S = 2400.0
 CANARY = pytest.mark.skipif(
     os.environ.get("SCHEDCP_CANARY") != "1",
     reason="opt-in by SCHEDCP_CANARY=1: two minutes, on a machine with nothing else to do",
 )
-PATIENCE_S = 120.0
-STATE = "/sys/kernel/sched_ext/state"
 # Reads the state as fast as it can and says how often it was not `enabled`.
 SAMPLER = f"""
 import time
@@ -67,91 +62,12 @@ URGENT = "chrt -f 10"  # for commands beside hogs
 HOGS = f"sh -c 'for i in {' '.join('x' * 24)}; do (while :; do :; done) & done; wait'"
 
 
-class Installed:
-    """The machine, with what the tests ask of it."""
-
-    def __init__(self, vm: MicroVm) -> None:
-        self.vm = vm
-
-    async def sh(self, script: str, *, fails: bool = False, timeout_s: float = 180.0) -> str:
-        result = await self.vm.run(["sh", "-c", script], timeout_s=timeout_s)
-        assert fails or result.ok, f"{script}: {result.exit_code}\n{result.text}{result.error_text}"
-        return result.text
-
-    async def until(self, script: str, wanted: str, seconds: float = PATIENCE_S) -> None:
-        """Until the script prints `wanted` somewhere."""
-        loop = asyncio.get_running_loop()
-        end, text = loop.time() + seconds, ""
-        while loop.time() < end:
-            text = await self.sh(script, fails=True)
-            if wanted in text:
-                return
-            await asyncio.sleep(0.5)
-        journal = await self.sh("journalctl -b --no-pager -o short | tail -40")
-        raise AssertionError(f"{script} never said {wanted!r} but {text!r}\n{journal}")
-
-    async def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(await self.sh("schedctl status --json"))
-        return found.get("status", found)
-
-    async def active(self) -> None:
-        await self.until("schedctl status", "schedcp_intent")
-        assert (await self.sh(f"cat {STATE}")).strip() == "enabled"
-
-    async def seq(self) -> int:
-        return int(await self.sh("cat /sys/kernel/sched_ext/enable_seq"))
-
-    async def pid(self, unit: str) -> int:
-        return int(await self.sh(f"systemctl show -p MainPID --value {unit}"))
-
-    async def start_unit(self, name: str, command: str = "sleep 1000", options: str = "") -> str:
-        """A transient service; returns its cgroup."""
-        await self.sh(f"systemd-run --quiet --unit={name} {options} {command}")
-        shown = await self.sh(f"systemctl show -p ControlGroup --value {name}")
-        return shown.strip()
-
-    async def in_map(self, cgroup: str) -> IntentClass | None:
-        """The class that stands in the BPF map for this very cgroup."""
-        number = int(await self.sh(f"stat -c %i /sys/fs/cgroup{cgroup}"))
-        dumped = json.loads(await self.sh("bpftool -j map dump name intents"))
-        for entry in dumped:
-            if _number(entry["key"]) == number:
-                return next(c for c in IntentClass if c.wire == _number(entry["value"][:4]))
-        return None
-
-    async def stands(self, cgroup: str, wanted: IntentClass | None) -> None:
-        for _ in range(60):
-            found = await self.in_map(cgroup)
-            if found is wanted:
-                return
-            await asyncio.sleep(0.5)
-        raise AssertionError(f"{cgroup} is {found}, not {wanted}")
-
-    async def history(self, kind: str) -> str:
-        return await self.sh(f"schedctl log --kind {kind} --json")
-
-
-def _number(value: list[str]) -> int:
-    return int.from_bytes(bytes(int(byte, 16) for byte in value), "little")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def machine(
     vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Installed]:
-    async with resume(vm_image, limit_s=LIMIT_S) as vm:
-        await install(vm, tmp_path_factory.mktemp("installed") / "stage", "tests/vm/schedulers")
-        installed = Installed(vm)
-        await installed.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
-        # The pace of a real machine would make this file take an hour.
-        settings = "deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\npolicy: balanced\n"
-        await installed.vm.run(
-            ["tee", "/etc/schedcp/schedcpd.yaml.d/test.yaml"], stdin=settings.encode()
-        )
-        await vm.put(FAULTY, "/etc/schedcp/policies.d/90-faulty.yaml")
-        await installed.sh("systemctl start schedcpd.service")
-        await installed.active()
-        yield installed
+    async with installed(vm_image, tmp_path_factory.mktemp("installed")) as running:
+        yield running
 
 
 async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
@@ -294,6 +210,24 @@ async def test_the_repository_remembers_what_ran(machine: Installed) -> None:
     assert shown["not_chosen"].endswith("a test") and shown["standing"] == "retired"
     await machine.sh("schedctl policy promote server")
     await machine.sh("schedctl policy lint /usr/share/schedcp/policies.d/*.yaml")
+
+
+async def test_what_is_handed_in_is_examined_by_another_user(machine: Installed) -> None:
+    """tests/vm/test_verify_service.py has a compiler; here it is said that there is none."""
+
+    async def verify(name: str, text: str) -> tuple[int, str]:
+        await machine.write(f"/root/{name}", text)
+        argv = ["schedctl", "verify", "--daemon", f"/root/{name}"]
+        done = await machine.vm.run(argv, timeout_s=120)
+        return done.exit_code, done.text + done.error_text
+
+    assert (await verify("none.yaml", "version: 1\nrules: []\n"))[0] == 0
+    code, said = await verify("wrong.yaml", "version: 1\npolicies: [{name: X}]\n")
+    assert (code, "[policy." in said) == (1, True), said
+    code, said = await verify("mine.bpf.c", "int x;\n")
+    assert (code, "clang" in said and "cannot be compiled here" in said) == (5, True), said
+    service = await machine.pid("schedcp-verify")
+    assert (await machine.sh(f"stat -c %U /proc/{service}")).strip() == "schedcp-verify"
 
 
 async def test_the_bus_may_restart(machine: Installed) -> None:

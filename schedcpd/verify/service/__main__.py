@@ -122,10 +122,10 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        given = args.listen
-        listen = (
-            bound_socket(given) if given else passed_socket("schedcp-verify.socket", "--listen")
-        )
+        if args.listen:
+            listen = bound_socket(args.listen)
+        else:
+            listen = passed_socket("schedcp-verify.socket", "--listen")
         asyncio.run(_serve(listen))
     except (SchedcpError, OSError) as error:
         _logger.error("%s", error)
