@@ -19,8 +19,9 @@ from schedcpd.errors import InvalidArgumentError
 TOP = "/schedbench"
 HARNESS = f"{TOP}/harness.sh"
 ALWAYS = ("mark",)  # the drivers that every sample needs
+COMMANDS = ("await", "part")  # for the workloads' scripts
 RESERVED = ("SEED", "REPEATS", "CPUS", "PATH", "HOME", "LC_ALL", "TZ", "IFS", "GROUPS", "SECONDS")
-_GUEST = Path(__file__).parent / "guest"
+HERE = Path(__file__).parent / "guest"
 
 
 def drivers_of(workload: Workload) -> tuple[str, ...]:
@@ -65,8 +66,9 @@ def guest_files(
         "check": workload.check,
     }
     files = {f"{TOP}/{name}": text.encode() for name, text in texts.items()}
-    files[HARNESS] = (_GUEST / "harness.sh").read_bytes()
-    files[f"{TOP}/bin/part"] = (_GUEST / "part").read_bytes()
+    files[HARNESS] = (HERE / "harness.sh").read_bytes()
+    for name in COMMANDS:
+        files[f"{TOP}/bin/{name}"] = (HERE / name).read_bytes()
     for name in drivers_of(workload):
         files[f"{TOP}/bin/{name}"] = drivers[name]
     for path, local in arm.files.items():

@@ -71,7 +71,6 @@ KINDS = {
     "scx": Kind(
         "a scheduler program from elsewhere",
         external.make,
-        clocks=WALL,
         argument="a program on PATH, such as scx_simple",
         needs_argument=True,
     ),

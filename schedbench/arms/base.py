@@ -41,6 +41,7 @@ class ArmScript:
 
     files: Mapping[str, Path] = field(default_factory=dict)
     programs: tuple[str, ...] = ()  # absolute guest paths of programs it needs
+    kernel_config: bool = False  # needs /boot/config-RELEASE: libbpf, for `__kconfig` variables
     start: str = ""
     stop: str = ""
     # The ops name that must be enabled from start to stop; "": none may be; ANY_SCHEDULER: any or

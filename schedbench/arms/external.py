@@ -58,7 +58,7 @@ class ExternalArm:
     program: Path
     libraries: tuple[Path, ...]
     version: str
-    clocks: frozenset[Clock] = frozenset({Clock.WALL})
+    clocks: frozenset[Clock] = frozenset(Clock)
     told_intents: bool = False
 
     def describe(self) -> Mapping[str, object]:
@@ -75,6 +75,7 @@ class ExternalArm:
             files=files,
             start=START.format(folder=FOLDER, program=self.program.name),
             stop=STOP.format(folder=FOLDER),
+            kernel_config=True,
             expects_scheduler=ANY_SCHEDULER,
         )
 

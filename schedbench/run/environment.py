@@ -21,8 +21,8 @@ CHUNK = 1 << 22
 TOP = Path(__file__).parents[1]
 # What shapes a sample's bytes or times, beside what is hashed elsewhere (a workload's own drivers).
 SHAPING = (
-    "guestfiles.py", "guest/harness.sh", "guest/part", "guest/scxload.c", "drivers/driver.h",
-    "drivers/mark.c", "drivers/sampler.c",
+    "guestfiles.py", "guest/await", "guest/harness.sh", "guest/part", "guest/scxload.c",
+    "drivers/driver.h", "drivers/mark.c", "drivers/sampler.c",
 )  # fmt: skip
 SHAPING_BY_CLOCK: Mapping[Clock, tuple[str, ...]] = {
     Clock.WALL: ("run/wall.py",),

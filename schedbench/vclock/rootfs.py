@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +148,12 @@ class Closure:
             raise VClockError(f"programs: {name} needs {words}, which the image does not have")
         self._file(words[0])
 
-    def libraries(self, name: str, data: bytes) -> None:
-        """Adds what an ELF file asks its loader for. `name`: its path in the guest."""
+    def libraries(self, name: str, data: bytes, carried: Collection[str] = ()) -> None:
+        """Adds what an ELF file asks its loader for. `name`: its path in the guest. `carried`:
+        libraries that it brings itself."""
         for needed, places in _needed(name, data):
+            if needed in carried:
+                continue
             for place in places:
                 if self._real(f"{place}/{needed}") is not None:
                     self._file(f"{place}/{needed}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import posixpath
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,8 @@ ICOUNT_SAYS = (
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What all samples of a run share. `image`: the id of the image that programs come from."""
+    """What all samples of a run share. `image`: the id of the image that programs come from.
+    `config`: the kernel's configuration, if there is one."""
 
     vmlinux: Path
     release: str
@@ -44,6 +46,7 @@ class Kit:
     image: str
     clock: machine.Clock
     qemu: qemu.QemuBuild
+    config: bytes = b""
 
 
 async def prepare(progress: Progress) -> Kit:
@@ -57,7 +60,9 @@ async def prepare(progress: Progress) -> Kit:
         plugin, clock = await build.plugin(progress), machine.Clock.VIRTUAL
     else:
         progress(f"{found.binary} (build id {found.build_id or 'none'}): {ICOUNT_SAYS}")
-    return Kit(await vmlinux(kernel), kernel.release, plugin, root, image.id, clock, found)
+    return Kit(
+        await vmlinux(kernel), kernel.release, plugin, root, image.id, clock, found, kernel.config
+    )
 
 
 def refusal(workload: Workload, clock: machine.Clock) -> str:
@@ -80,10 +85,13 @@ async def guest_files(
     ours = guestfiles.guest_files(workload, size, seed, arm, built, repeats=REPEATS)
     closure = rootfs.Closure(kit.root)
     closure.add((*workload.programs, *arm.programs))
+    carried = {posixpath.basename(path) for path in arm.files}
     for path, data in ours.items():
         if data.startswith(b"\x7fELF") and path in arm.files:
-            closure.libraries(path, data)
+            closure.libraries(path, data, carried)
     files: Files = rootfs.base() | closure.files
+    if arm.kernel_config:
+        files[f"boot/config-{kit.release}"] = kit.config
     files["usr/bin/busybox"] = await build.busybox(progress)
     files["usr/bin/sh"] = Link("busybox")  # not the image's: the same shell for every workload
     for path, data in ours.items():

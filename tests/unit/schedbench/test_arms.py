@@ -124,6 +124,7 @@ async def test_a_program_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Monk
     script = arm.script(TOLD)
     readable(script)
     assert script.files == {"/run/arm/scx_here": program}
+    assert script.kernel_config
 
 
 @pytest.mark.parametrize("name", ["", "default:", "policy:", "scx:../x", "policy:a b", "Default"])

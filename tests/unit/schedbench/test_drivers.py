@@ -120,6 +120,19 @@ def test_spin_ends_by_time_and_reports_the_least_served(run: Run) -> None:
     assert 0 < data["least_cpus"] <= data["cpus"] / 2 <= 1.01
 
 
+def test_a_hog_that_is_ready_ends_well_at_once(run: Run, tmp_path: Path) -> None:
+    program = str(run("spin", 1, 1).args[0])
+    for n in range(20):
+        ready = tmp_path / str(n)
+        with subprocess.Popen([program, "3", "0", ready], stdout=subprocess.PIPE) as hog:
+            while not ready.exists():
+                assert hog.poll() is None
+            hog.terminate()
+            out, _ = hog.communicate(timeout=60)
+        assert hog.returncode == 0 and json.loads(out)["wall_ms"] > 0
+    assert run("spin", 1, 1, tmp_path / "0").returncode == 1  # an old hog's file is no sign
+
+
 @pytest.mark.parametrize(
     "argv", [("text", 64), ("table", 500, 40), ("keys", 300)], ids=lambda argv: str(argv[0])
 )

@@ -112,6 +112,42 @@ async def test_what_is_collected_runs_in_a_root_of_its_own(tmp_path: Path) -> No
     assert (await process.run(argv, timeout_s=10)).check().text.strip() == "42"
 
 
+def test_a_library_that_an_arm_brings_is_not_looked_for(tmp_path: Path) -> None:
+    program = Path("/bin/sh").read_bytes()
+    bare = Closure(tree(tmp_path))
+    with pytest.raises(VClockError, match=r"/run/arm/sh needs .*, which the image does not have"):
+        bare.libraries("/run/arm/sh", program)
+    own = Closure(Path("/"))
+    own.libraries("/run/arm/sh", program)
+    bare.libraries("/run/arm/sh", program, [posixpath.basename(name) for name in own.files])
+
+
+async def test_only_an_arm_that_asks_gets_the_kernel_s_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def built(*_: Any) -> dict[str, bytes]:
+        return {"longtail": b"x", "mark": b"x"}
+
+    async def busybox(*_: Any) -> bytes:
+        return b"box"
+
+    monkeypatch.setattr(sample.drivers, "build", built)
+    monkeypatch.setattr(sample.build, "busybox", busybox)
+    build = qemu.QemuBuild(Path("/q"), "ab", "10.0")
+    kit = sample.Kit(
+        Path("/k"), "7.3", None, tree(tmp_path), "", machine.Clock.VIRTUAL, build, b"CONFIG_HZ=250"
+    )
+
+    async def files(arm: ArmScript) -> Files:
+        return await sample.guest_files(
+            kit, workload.load("longtail"), SizeClass.SMOKE, 1, arm, lambda _: None
+        )
+
+    assert "boot/config-7.3" not in await files(ArmScript())
+    asked = await files(ArmScript(kernel_config=True))
+    assert asked["boot/config-7.3"] == b"CONFIG_HZ=250"
+
+
 def test_links_are_links_in_the_archive() -> None:
     image, modes, at = initramfs({"bin": Link("usr/bin"), "usr/bin/x": b"box"}, "true"), {}, 0
     while at < len(image):  # newc: 6 bytes of magic, then fields of 8 hexadecimal digits

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -233,3 +234,40 @@ def test_the_documentation_s_table_is_theirs() -> None:
         clocks = ", ".join(sorted(one.clocks))
         wanted.append(f"| {one.name} | {one.title} | {parts} | {metrics} | {clocks} |")
     assert rows == wanted
+
+
+SPINNING = [name for name in workload.names() if "spin" in workload.load(name).drivers]
+
+
+@pytest.mark.parametrize("name", SPINNING)
+def test_a_hog_that_comes_late_is_awaited_before_anything_else(name: str, tmp_path: Path) -> None:
+    """The work takes no time here, and the hog comes late, as one does that gets no CPU: the signal
+    that ends it must still find its handler."""
+    one, programs = workload.load(name), tmp_path / "bin"
+    programs.mkdir()
+    spin = [drivers.HERE / "spin.c", "-lm"]
+    subprocess.run(["gcc", *drivers.CFLAGS, "-o", programs / "spin", *spin], check=True)
+    stubs = dict.fromkeys(map(os.path.basename, one.programs), "#!/bin/sh\n")
+    stubs |= dict.fromkeys(set(one.drivers) - {"spin"}, "#!/bin/sh\n")
+    stubs["taskset"] = '#!/bin/sh\nshift 2\nexec "$@"\n'
+    stubs["part"] = '#!/bin/sh\nshift\ncase "$*" in *spin*) sleep 0.3 ;; esac\nexec "$@"\n'
+    stubs["await"] = (guestfiles.HERE / "await").read_text("utf-8")
+    for program, text in stubs.items():
+        (programs / program).write_text(text)
+        (programs / program).chmod(0o755)
+    script = re.sub(r"/usr/bin/(?=[a-z])", "", one.run)
+    env = {**one.sizes[SizeClass.SMOKE].env, "SEED": "1", "CPUS": "4"}
+    env["PATH"] = f"{programs}:{os.environ['PATH']}"
+    for _ in range(2):  # repeats: what the first leaves behind must not pass for a hog
+        done = subprocess.run(
+            ["/bin/sh", "-eu", "-c", script],
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert '"least_cpus":' in done.stdout
+
+
+def test_a_hog_that_dies_is_not_awaited_for_ever(tmp_path: Path) -> None:
+    script = f'sh -c "exit 1" & sh {guestfiles.HERE / "await"} ready $!'
+    done = subprocess.run(["/bin/sh", "-eu", "-c", script], cwd=tmp_path, timeout=60)
+    assert done.returncode == 1
