@@ -69,6 +69,8 @@ async def machine(
         await asyncio.to_thread(stage_compiler, folder / "compiler")
         await running.vm.put(folder / "compiler/usr", "/usr", timeout_s=600)
         shutil.rmtree(folder / "compiler")
+        for headers in corpus.HEADERS:
+            await running.vm.put(headers, "/usr/share/schedcp/bpf/include")
         await running.sh("chmod 755 /usr /usr/bin /usr/lib; ldconfig")
         yield running
 
