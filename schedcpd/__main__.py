@@ -31,6 +31,7 @@ from schedcpd.host.containers import ContainerFiles
 from schedcpd.host.inotify import LibcInotify
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.procfs import Procfs
+from schedcpd.host.program_file import Programs
 from schedcpd.host.scx import SysScx
 from schedcpd.host.sdnotify import Notifier
 from schedcpd.host.vitals import SysVitals
@@ -71,7 +72,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def load_settings(path: Path, must_exist: bool, before: repository.Repository | None) -> Settings:
     """Configuration and policies. ConfigError when the configuration is wrong."""
     read = config.load(path, must_exist=must_exist)
-    return Settings(read, repository.load(read.policy_dirs, read.bpf_dir, before))
+    programs = Programs(read.external.enabled)
+    return Settings(read, repository.load(read.policy_dirs, read.bpf_dir, before, programs))
 
 
 def check(path: Path, must_exist: bool) -> int:
@@ -173,6 +175,7 @@ def _gate(read: config.Config) -> Gate:
         VerdictStore(shipped, local),
         WorkshopMaker(_workshop(read)),
         require_local_verdict=read.require_local_verdict,
+        programs=Programs(read.external.enabled),
     )
 
 

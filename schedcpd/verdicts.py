@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--release", default="", help="kernel; default: the cached backports kernel")
     sub.add_argument("--out", type=Path, default=cache_dir() / "verdicts", metavar="DIR")
     sub.add_argument("--no-save", dest="save", action="store_false")
-    sub.add_argument("--origin", choices=[o.value for o in VerdictOrigin], default="local")
+    sub.add_argument("--origin", choices=["local", "shipped"], default="local")
     sub.add_argument("--force", action="store_true", help="also when a verdict exists")
     sub.add_argument("--all", action="store_true", help="do not stop at the first failed check")
     sub.add_argument("--json", action="store_true")

@@ -87,7 +87,7 @@ async def test_a_good_source_is_checked_as_far_as_can_be(machine: Installed) -> 
     source = corpus.GOOD / "fifo.bpf.c"
     code, found = await examined(machine, "fifo.bpf.c", source.read_text(encoding="utf-8"))
     told = {check["name"]: check for check in found["result"]["checks"]}
-    assert code == 5, found
+    assert code == 5, (found["sentence"], found["result"]["checks"][0])
     assert not found["passed"]
     for name in ("source", "compile", "object", "tunables"):
         assert told[name]["status"] == "passed", told[name]
@@ -101,7 +101,7 @@ async def test_a_good_source_is_checked_as_far_as_can_be(machine: Installed) -> 
 async def test_a_bad_source_is_refused(machine: Installed, sample: str, reason: str) -> None:
     source = corpus.BAD / f"{sample}.bpf.c"
     code, found = await examined(machine, source.name, source.read_text(encoding="utf-8"))
-    assert code == 1
+    assert code == 1, found["sentence"]
     assert f"[{reason}]" in found["sentence"]
 
 
