@@ -216,16 +216,17 @@ async def test_the_repository_remembers_what_ran(machine: Installed) -> None:
 async def test_what_is_handed_in_is_examined_by_another_user(machine: Installed) -> None:
     """tests/vm/test_verify_service.py has a compiler; here it is said that there is none."""
 
-    async def verify(name: str, text: str) -> tuple[int, str]:
-        await machine.write(f"/root/{name}", text)
-        argv = ["schedctl", "verify", "--daemon", f"/root/{name}"]
-        done = await machine.vm.run(argv, timeout_s=120)
+    async def verify(path: str) -> tuple[int, str]:
+        done = await machine.vm.run(["schedctl", "verify", "--daemon", path], timeout_s=120)
         return done.exit_code, done.text + done.error_text
 
-    assert (await verify("none.yaml", "version: 1\nrules: []\n"))[0] == 0
-    code, said = await verify("wrong.yaml", "version: 1\npolicies: [{name: X}]\n")
+    code, said = await verify("/usr/share/schedcp/policies.d/10-intent.yaml")
+    assert code == 0, said
+    await machine.write("/root/wrong.yaml", "version: 1\npolicies: [{name: X}]\n")
+    code, said = await verify("/root/wrong.yaml")
     assert (code, "[policy." in said) == (1, True), said
-    code, said = await verify("mine.bpf.c", "int x;\n")
+    await machine.write("/root/mine.bpf.c", "int x;\n")
+    code, said = await verify("/root/mine.bpf.c")
     assert (code, "clang" in said and "cannot be compiled here" in said) == (5, True), said
     service = await machine.pid("schedcp-verify")
     assert (await machine.sh(f"stat -c %U /proc/{service}")).strip() == "schedcp-verify"
