@@ -19,6 +19,7 @@ FAULTY = Path(__file__).parent / "guest" / "faulty-policies.yaml"
 LIMIT_S = 2400.0
 PATIENCE_S = 120.0
 STATE = "/sys/kernel/sched_ext/state"
+HOME = "/var/lib/schedcp"  # on a disk of its own, so that a test can fill it
 # The pace of a real machine would make a file of tests take an hour.
 SETTINGS = "deploy: {hold_down_s: 0, max_per_hour: 1000, canary_s: 0}\npolicy: balanced\n"
 
@@ -103,6 +104,7 @@ async def installed(image: VmSpec, folder: Path) -> AsyncIterator[Installed]:
         await machine.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
         await machine.write("/etc/schedcp/schedcpd.yaml.d/test.yaml", SETTINGS)
         await vm.put(FAULTY, "/etc/schedcp/policies.d/90-faulty.yaml")
+        await machine.sh(f"mkdir -p {HOME} && mount -t tmpfs -o size=16m,mode=700 none {HOME}")
         await machine.sh("systemctl start schedcpd.service")
         await machine.active()
         yield machine
