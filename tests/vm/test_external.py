@@ -20,8 +20,8 @@ from schedcpd.host import process
 from schedcpd.host.scx_programs import PROGRAMS
 from schedcpd.microvm import VmSpec, resume
 
+from .installed import LIMIT_S, STATE, Installed
 from .stage import ROOT, install
-from .test_daemon import LIMIT_S, STATE, Installed
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

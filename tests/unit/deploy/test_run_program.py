@@ -46,7 +46,8 @@ from schedcpd.model import (
     Verdict,
     VerdictOrigin,
 )
-from schedcpd.verify.child import ChildMaker
+from schedcpd.verify.child import Children
+from schedcpd.verify.door import WorkshopMaker
 from schedcpd.verify.external import external_verdict
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
@@ -267,7 +268,9 @@ def test_no_other_verdict_opens_the_mint_for_programs(host: Host) -> None:
 
 async def test_what_admission_mints_is_what_the_host_runs(host: Host) -> None:
     store = VerdictStore(host.root, host.root)
-    gate = Gate(store, ChildMaker(), require_local_verdict=True, programs=host.programs)
+    gate = Gate(
+        store, WorkshopMaker(Children()), require_local_verdict=True, programs=host.programs
+    )
     admission = GateAdmission(gate, KERNEL, lambda: host.minter)
     verdict = await admission.admit(host.candidate("server"))
     token = await admission.mint(verdict, host.candidate("server"))
