@@ -138,5 +138,4 @@ async def test_the_kill_switch_does_not_wait_for_one_that_loads(machine: Install
     assert await machine.sh(f"pgrep -x {program} || true") == ""
     assert (await machine.status())["state"] == "killed"
     await machine.sh("schedctl resume")
-    await machine.sh("schedctl apply balanced")
     await machine.active()
