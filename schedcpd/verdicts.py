@@ -4,7 +4,7 @@
 python -m schedcpd.verdicts make OBJECT...            prove objects in the micro-VM
 python -m schedcpd.verdicts available [--release R]   can that be done here, for that kernel?
 
-The daemon runs both as children (`verify/child.py`), so that neither the ELF parser nor QEMU is in
+`verify/child.py` runs both as children, so that neither the ELF parser nor QEMU is in
 its process. Exit codes: 0 passed, 1 failed or refused, 2 usage, 5 no verdict could be made.
 """
 

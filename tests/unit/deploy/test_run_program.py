@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 
 from schedcpd.deploy.admission import GateAdmission
-from schedcpd.deploy.scheduler_host import params, service
+from schedcpd.deploy.scheduler_host import checks, params
 from schedcpd.deploy.scheduler_host.service import SchedulerHost
 from schedcpd.deploy.token import TokenMinter, TokenVerifier
 from schedcpd.deploy.token_key import load_or_create_key
@@ -46,7 +46,8 @@ from schedcpd.model import (
     Verdict,
     VerdictOrigin,
 )
-from schedcpd.verify.child import ChildMaker
+from schedcpd.verify.child import Children
+from schedcpd.verify.door import WorkshopMaker
 from schedcpd.verify.external import external_verdict
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
@@ -149,7 +150,7 @@ async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             }
         ),
     )
-    monkeypatch.setattr(service, "PROGRAMS", {NAME: table})
+    monkeypatch.setattr(checks, "PROGRAMS", {NAME: table})
     monkeypatch.setattr(external, "holds_struct_ops", lambda _pid: True)
     made = Host(tmp_path)
     yield made
@@ -267,7 +268,9 @@ def test_no_other_verdict_opens_the_mint_for_programs(host: Host) -> None:
 
 async def test_what_admission_mints_is_what_the_host_runs(host: Host) -> None:
     store = VerdictStore(host.root, host.root)
-    gate = Gate(store, ChildMaker(), require_local_verdict=True, programs=host.programs)
+    gate = Gate(
+        store, WorkshopMaker(Children()), require_local_verdict=True, programs=host.programs
+    )
     admission = GateAdmission(gate, KERNEL, lambda: host.minter)
     verdict = await admission.admit(host.candidate("server"))
     token = await admission.mint(verdict, host.candidate("server"))
