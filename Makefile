@@ -64,8 +64,8 @@ tests-without-vm: base
 corpus: verdicts ## every bad and every good scheduler through the verifier (long)
 	@SCHEDCP_CORPUS=all $(PYTEST) tests/toolchain/test_corpus.py tests/vm/test_gate.py $(ARGS)
 
-KERNELS ?= 7.0 7.1 7.2
-kernels: base ## every scheduler on older kernels of backports; KERNELS="6.19 7.1" chooses
+KERNELS ?= 6.16 6.17 6.18
+kernels: base ## every scheduler on older kernels of backports; KERNELS="6.17 7.2" chooses
 	@SCHEDCP_KERNELS="$(KERNELS)" $(PYTEST) tests/vm/test_kernels.py $(ARGS)
 
 lint: venv ## format, lint and type-check

@@ -109,7 +109,7 @@ async def stable_kernel(progress: Progress) -> GuestKernel:
 
 
 async def series_kernel(series: str, progress: Progress) -> GuestKernel:
-    """The newest kernel of a series that backports keeps beside its newest one, such as "7.1".
+    """The newest kernel of a series that backports keeps beside its newest one, such as "6.18".
 
     The cached one if there is one. Raises MicroVmError, which names the series there are.
     """
@@ -118,7 +118,7 @@ async def series_kernel(series: str, progress: Progress) -> GuestKernel:
         return _unpacked(built.parents[4], built.parent.name)
     async with async_locked(folder / "lock"):
         apt = await private_apt([SUITE], progress)
-        newest = newest_of_series(await apt.names("linux-image-"))
+        newest = newest_of_series(await apt.names("linux-"))
         if series not in newest:
             raise MicroVmError(
                 f"{SUITE} has no kernel {series}", hint=f"it has {', '.join(newest)}"
@@ -127,11 +127,17 @@ async def series_kernel(series: str, progress: Progress) -> GuestKernel:
 
 
 def newest_of_series(packages: list[str]) -> dict[str, str]:
-    """Series ("7.1") to the newest release of it, of the packages that are cloud kernels."""
+    """Series ("6.18") to the newest release of it, of the packages that are cloud kernels.
+
+    Since 6.19 a release is split; one whose modules the archive has dropped does not count.
+    """
     found: dict[tuple[int, int], tuple[int, str]] = {}
+    names = set(packages)
     for package in packages:
         match = re.fullmatch(r"linux-image-((\d+)\.(\d+)\.(\d+)\+\S*cloud-amd64)", package)
-        if match is not None:
+        if match is not None and (
+            f"linux-binary-{match[1]}" not in names or f"linux-modules-{match[1]}" in names
+        ):
             series, patch = (int(match[2]), int(match[3])), int(match[4])
             found[series] = max(found.get(series, (-1, "")), (patch, match[1]))
     return {f"{a}.{b}": found[a, b][1] for a, b in sorted(found)}

@@ -2,7 +2,7 @@
 """The scheduler family on the older sched_ext kernels of trixie-backports.
 
 Opt-in, for each series is a kernel to fetch and a machine to boot: `make kernels`, or
-SCHEDCP_KERNELS="7.1 7.2" with pytest. The newest kernel is what all other tests run on.
+SCHEDCP_KERNELS="6.17 6.18" with pytest. The newest kernel is what all other tests run on.
 """
 
 from __future__ import annotations

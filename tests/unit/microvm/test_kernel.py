@@ -12,6 +12,8 @@ def test_the_newest_release_of_each_series_in_order_of_age() -> None:
         "linux-image-7.2.6+deb13-cloud-amd64-dbg",
         "linux-image-7.2.6+deb13-amd64",
         "linux-image-cloud-amd64",
+        *(f"linux-{part}-7.1.12+deb13-cloud-amd64" for part in ("image", "binary", "modules")),
+        *(f"linux-{part}-7.1.14+deb13-cloud-amd64" for part in ("image", "binary")),
     ]
     assert list(newest_of_series(names).items()) == [
         ("6.19", "6.19.14+deb13-cloud-amd64"),
