@@ -14,7 +14,10 @@ import tomllib
 from pathlib import Path
 
 AGENT_SITE = "/usr/lib/schedcp-agent"
-STARTED_BY_SYSTEMD = {"scheduler-host": "schedcpd.deploy.scheduler_host.__main__:main"}
+STARTED_BY_SYSTEMD = {
+    "scheduler-host": "schedcpd.deploy.scheduler_host.__main__:main",
+    "verify-service": "schedcpd.verify.service.__main__:main",
+}
 LAUNCHER = """\
 #!/usr/bin/python3{isolated}
 # SPDX-License-Identifier: Apache-2.0

@@ -31,6 +31,7 @@ from schedcpd.host.containers import ContainerFiles
 from schedcpd.host.inotify import LibcInotify
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.procfs import Procfs
+from schedcpd.host.program_file import Programs
 from schedcpd.host.scx import SysScx
 from schedcpd.host.sdnotify import Notifier
 from schedcpd.host.vitals import SysVitals
@@ -44,7 +45,8 @@ from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings, deploy_limits
 from schedcpd.policy import repository
 from schedcpd.policy.library import Library
-from schedcpd.verify.child import ChildMaker
+from schedcpd.verify.child import Children
+from schedcpd.verify.door import Door, WorkshopMaker
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
 
@@ -70,7 +72,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def load_settings(path: Path, must_exist: bool, before: repository.Repository | None) -> Settings:
     """Configuration and policies. ConfigError when the configuration is wrong."""
     read = config.load(path, must_exist=must_exist)
-    return Settings(read, repository.load(read.policy_dirs, read.bpf_dir, before))
+    programs = Programs(read.external.enabled)
+    return Settings(read, repository.load(read.policy_dirs, read.bpf_dir, before, programs))
 
 
 def check(path: Path, must_exist: bool) -> int:
@@ -153,6 +156,7 @@ def build(
         pins=PinStore(read.state_dir / "pins.json"),
         agent=agent,
         library=Library(read.state_dir / "policies.sqlite", clock),
+        workshop=_workshop(read),
         verdicts=VerdictStore(read.verdict_dirs[0], read.verdict_dirs[-1]).find_any_kernel,
         clock=clock,
         kernel=kernel.release or scx.kernel(),
@@ -160,13 +164,18 @@ def build(
     return Daemon(pipeline, BusService(pipeline, bus_address=bus_address), Notifier())
 
 
+def _workshop(read: config.Config) -> Door:
+    """Never in the daemon's own process: it stays small, and its unit may not do that."""
+    return Door(read.run_dir / "verify.sock", Children())
+
+
 def _gate(read: config.Config) -> Gate:
-    """Verdicts are made in child processes, so that the daemon stays small."""
     shipped, local = read.verdict_dirs[0], read.verdict_dirs[-1]
     return Gate(
         VerdictStore(shipped, local),
-        ChildMaker(),
+        WorkshopMaker(_workshop(read)),
         require_local_verdict=read.require_local_verdict,
+        programs=Programs(read.external.enabled),
     )
 
 

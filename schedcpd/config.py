@@ -231,6 +231,20 @@ class DeployConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalConfig:
+    """Schedulers of others: the scx_* programs found on the system. Nothing verifies them."""
+
+    enabled: bool = field(
+        default=False,
+        metadata=_meta(yamlfields.boolean, "Let policies run external schedulers (scx_*)."),
+    )
+    start_timeout_s: float = field(
+        default=120.0,
+        metadata=_real(1, 600, "How long one may take until the kernel has enabled it.", "s"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ObserveConfig:
     """What is watched, and how closely."""
 
@@ -308,6 +322,7 @@ class Config:
     )
     agent: AgentConfig = field(default_factory=AgentConfig)
     deploy: DeployConfig = field(default_factory=DeployConfig)
+    external: ExternalConfig = field(default_factory=ExternalConfig)
     observe: ObserveConfig = field(default_factory=ObserveConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
 
@@ -315,6 +330,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "agent": AgentConfig,
     "deploy": DeployConfig,
+    "external": ExternalConfig,
     "observe": ObserveConfig,
     "history": HistoryConfig,
 }

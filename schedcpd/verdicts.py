@@ -4,7 +4,7 @@
 python -m schedcpd.verdicts make OBJECT...            prove objects in the micro-VM
 python -m schedcpd.verdicts available [--release R]   can that be done here, for that kernel?
 
-The daemon runs both as children (`verify/child.py`), so that neither the ELF parser nor QEMU is in
+`verify/child.py` runs both as children, so that neither the ELF parser nor QEMU is in
 its process. Exit codes: 0 passed, 1 failed or refused, 2 usage, 5 no verdict could be made.
 """
 
@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--release", default="", help="kernel; default: the cached backports kernel")
     sub.add_argument("--out", type=Path, default=cache_dir() / "verdicts", metavar="DIR")
     sub.add_argument("--no-save", dest="save", action="store_false")
-    sub.add_argument("--origin", choices=[o.value for o in VerdictOrigin], default="local")
+    sub.add_argument("--origin", choices=["local", "shipped"], default="local")
     sub.add_argument("--force", action="store_true", help="also when a verdict exists")
     sub.add_argument("--all", action="store_true", help="do not stop at the first failed check")
     sub.add_argument("--json", action="store_true")

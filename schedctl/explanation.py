@@ -62,7 +62,9 @@ def _deployment(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
         yield (
             "verdict",
-            f"{'passed' if verdict.get('passed') else 'failed'} ({verdict.get('origin', '')}, "
+            str(verdict["checks"][0].get("sentence", ""))
+            if verdict.get("origin") == "external" and verdict.get("checks")
+            else f"{'passed' if verdict.get('passed') else 'failed'} ({verdict.get('origin', '')}, "
             f"{str(verdict.get('id', ''))[:12]}): {checks}",
         )
     measures = content.get("measures")

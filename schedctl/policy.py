@@ -24,6 +24,7 @@ async def listing(session: Session) -> None:
             policy.get("name", ""),
             policy.get("scheduler", "") or "-",
             "yes" if policy.get("current") else "",
+            "no" if policy.get("unavailable") else "yes",
             policy.get("origin", ""),
             policy.get("description", ""),
         ]
@@ -33,6 +34,7 @@ async def listing(session: Session) -> None:
         Column("NAME"),
         Column("SCHEDULER"),
         Column("CURRENT"),
+        Column("USABLE"),
         Column("ORIGIN"),
         Column("DESCRIPTION", shrink=True),
     ]
@@ -56,6 +58,7 @@ def _rows(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Name", str(policy["name"]) + (" (runs now)" if policy.get("current") else "")),
         ("About", str(policy.get("description", ""))),
         ("Scheduler", str(policy.get("scheduler") or "the kernel's own")),
+        *_program(policy),
         ("Extends", str(policy.get("extends") or "-")),
         ("Serves", ", ".join(policy.get("intents", ())) or "-"),
         ("Chosen for", ", ".join(policy.get("chosen_for", ())) or "-"),
@@ -68,6 +71,18 @@ def _rows(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Standing", str(policy.get("standing", ""))),
     ]
     rows += [(f"  {name}", word(value)) for name, value in policy.get("tunables", {}).items()]
+    return rows
+
+
+def _program(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an external scheduler runs, and why it cannot."""
+    rows = []
+    if policy.get("external"):
+        arguments = " ".join(map(str, policy.get("arguments", ())))
+        where = str(policy.get("program") or policy.get("scheduler"))
+        rows.append(("Runs", f"{where} {arguments}".strip()))
+    if policy.get("unavailable"):
+        rows.append(("Unusable", str(policy["unavailable"])))
     return rows
 
 
@@ -87,7 +102,8 @@ def _known(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         beyond = "" if verdict["covers"] else ", not for these tunables"
         rows.append(("Verified", f"{said} on {verdict['kernel']} ({verdict['by']}{beyond})"))
     if policy.get("verdicts_trouble"):
-        rows.append(("Verified", f"cannot be told: {policy['verdicts_trouble']}"))
+        said = "no" if policy.get("external") else "cannot be told"
+        rows.append(("Verified", f"{said}: {policy['verdicts_trouble']}"))
     rows += [("Trial", _trial(trial)) for trial in policy.get("trials", ())]
     rows += [("Event", _event(event)) for event in policy.get("events", ())]
     return rows

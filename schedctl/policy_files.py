@@ -17,7 +17,7 @@ _PROGRAM = "schedcpd.lint"
 _TIMEOUT_S = 60.0
 _WORDS = {
     *("name", "description", "extends", "origin", "author", "file", "line", "sha256"),
-    *("standing", "current"),
+    *("standing", "current", "unavailable"),
 }
 """What `diff` leaves out: it compares what policies do."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -22,10 +21,10 @@ from schedcpd import __version__
 from schedcpd.agent.config import DEFAULT_FILE, AgentFile, load_or_reason
 from schedcpd.agent.llm import LiteLlm, scrub_this_process
 from schedcpd.agent.service import Service
-from schedcpd.errors import AuthorizationError
-from schedcpd.host.jsonline import JsonLineServer, Peer
+from schedcpd.errors import SchedcpError
+from schedcpd.host.activation import bound_socket, passed_socket
+from schedcpd.host.jsonline import JsonLineServer, root_or_self
 
-_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _logger = logging.getLogger("schedcp-agent")
 
 
@@ -41,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(reason or f"{args.config}: {config.model} at {config.api_base or 'its provider'}")
         return 1 if wrong else 0
     try:
-        listen = _listen(args.socket)
-    except (OSError, ValueError) as e:
+        if args.socket is not None:
+            listen = bound_socket(args.socket)
+        else:
+            listen = passed_socket("schedcp-agent.socket", "--socket")
+    except (OSError, SchedcpError) as e:
         print(f"schedcp-agent: {e}", file=sys.stderr)
         return 2
     asyncio.run(_serve(listen, config, reason))
@@ -61,41 +63,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _listen(path: Path | None) -> socket.socket:
-    """The socket systemd passed (sd_listen_fds(3)), or a new one at `path`."""
-    passed = os.environ.get("LISTEN_PID") == str(os.getpid())
-    fds = int(os.environ.get("LISTEN_FDS", "0")) if passed else 0
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    if path is not None:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind(str(path))
-        sock.listen(8)
-        sock.setblocking(False)
-        return sock
-    if fds != 1:
-        raise ValueError(
-            f"{fds} sockets passed, expected one: start schedcp-agent.socket, or use --socket"
-        )
-    os.set_inheritable(_LISTEN_FDS_START, False)
-    sock = socket.socket(fileno=_LISTEN_FDS_START)
-    sock.setblocking(False)
-    return sock
-
-
-def _allow(peer: Peer) -> None:
-    """Root, or (started by hand) the user this process runs as."""
-    if peer.uid not in (0, os.getuid()):
-        raise AuthorizationError(f"uid {peer.uid} may not ask the agent", hint="only root may")
-
-
 async def _serve(listen: socket.socket, config: AgentFile, reason: str) -> None:
     if reason:
         _logger.warning("%s", reason)
     service = Service(config, reason, LiteLlm(config))
-    server = JsonLineServer(service.methods(), allow=_allow)
+    server = JsonLineServer(service.methods(), allow=root_or_self)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

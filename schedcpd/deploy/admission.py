@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from schedcpd.model import Candidate, KernelBuild, Tunable, Verdict
+from schedcpd.host.scx_programs import MODE
+from schedcpd.model import Candidate, CandidateKind, KernelBuild, Tunable, Verdict
 
 _REMEMBERED = 32
 
@@ -20,6 +21,8 @@ class Minter(Protocol):
     def mint(
         self, verdict: Verdict, *, kernel: KernelBuild, tunables: Mapping[str, Tunable] | None
     ) -> str: ...
+
+    def mint_program(self, verdict: Verdict, *, kernel: KernelBuild, mode: str) -> str: ...
 
 
 class GateAdmission:
@@ -48,6 +51,9 @@ class GateAdmission:
     def _mint(self, verdict: Verdict, candidate: Candidate) -> str:
         if self._minter is None:  # reads or makes the key, which an idle daemon needs not
             self._minter = self._open_minter()
+        if candidate.kind is CandidateKind.EXTERNAL:
+            mode = str(candidate.tunables[MODE])
+            return self._minter.mint_program(verdict, kernel=self._kernel, mode=mode)
         return self._minter.mint(verdict, kernel=self._kernel, tunables=candidate.tunables)
 
     def verdict(self, verdict_id: str) -> Verdict | None:

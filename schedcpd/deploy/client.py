@@ -49,6 +49,17 @@ class Host(Protocol):
         token: str,
     ) -> SchedulerStatus: ...
 
+    async def run_program(
+        self,
+        *,
+        program: str,
+        mode: str,
+        sha256: str,
+        deployment_id: str,
+        token: str,
+        timeout_s: float,
+    ) -> SchedulerStatus: ...
+
     async def unload(self, reason: str) -> SchedulerStatus: ...
 
     async def status(self) -> SchedulerStatus: ...
@@ -199,6 +210,27 @@ class HostClient:
             rest = {key: value for key, value in intents.items() if key not in first}
             await self.set_intents(rest, ())
         return status
+
+    async def run_program(
+        self,
+        *,
+        program: str,
+        mode: str,
+        sha256: str,
+        deployment_id: str,
+        token: str,
+        timeout_s: float,
+    ) -> SchedulerStatus:
+        told = {
+            "program": program,
+            "mode": mode,
+            "sha256": sha256,
+            "deployment_id": deployment_id,
+            "token": token,
+            "timeout_s": timeout_s,
+        }
+        answer_s = timeout_s + self._load_timeout_s
+        return status_from_json(await self._call("run_program", told, answer_s))
 
     async def unload(self, reason: str) -> SchedulerStatus:
         return status_from_json(await self._call("unload", {"reason": reason}))

@@ -16,10 +16,8 @@ from schedcpd.deploy.core import Core, running
 from schedcpd.deploy.state import Deployment, variant
 from schedcpd.deploy.swap import Swap
 from schedcpd.host.scx import ScxSnapshot
-from schedcpd.model import ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
+from schedcpd.model import ACT_RESTART, ExitKind, ExitRecord, OutcomeKind, SchedulerStatus
 
-# enum scx_exit_code: the kernel asks for the same scheduler again (CPU hotplug)
-ACT_RESTART = 1 << 48
 # CPUs go and come one by one when a machine sleeps or is resized; more in a minute is a loop.
 RESTARTS = 8
 

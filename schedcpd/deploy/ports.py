@@ -65,6 +65,7 @@ class Limits:
     setbacks_per_hour: int = 3  # then nothing is swapped unasked
     kill_wait_s: float = 5.0  # for a change under way; then the host is ended
     settle_s: float = 3.0  # the kernel may take from a closed link to `disabled`
+    program_s: float = 120.0  # an external scheduler may take from its start to `enabled`
     poll_s: float = 2.0  # between two looks at /sys/kernel/sched_ext
 
 

@@ -40,6 +40,7 @@ class Deployment:
     host_pid: int = 0
     slo_delay_p99_us: Mapping[str, float] = field(default_factory=dict)  # by class
     promoted: bool = False  # its canary is over
+    external: bool = False  # `scheduler` is a program, `object_path` where it is
 
     @property
     def promises(self) -> Mapping[IntentClass, float]:
@@ -48,7 +49,7 @@ class Deployment:
     def candidate(self) -> Candidate:
         """The same bytes and tunables again, to be admitted anew."""
         return Candidate(
-            kind=CandidateKind.RECONFIGURE,
+            kind=CandidateKind.EXTERNAL if self.external else CandidateKind.RECONFIGURE,
             policy=self.policy,
             scheduler=self.scheduler,
             object_path=self.object_path,
@@ -186,7 +187,8 @@ def _deployment(data: object, where: str) -> Deployment:
     _expect(values.get("tunables"), dict, f"{where}.tunables")
     for key in ("enable_seq", "host_pid"):
         _expect(values.get(key, 0), int, f"{where}.{key}")
-    _expect(values.get("promoted", False), bool, f"{where}.promoted")
+    for key in ("promoted", "external"):
+        _expect(values.get(key, False), bool, f"{where}.{key}")
     promises = _expect(values.get("slo_delay_p99_us", {}), dict, f"{where}.slo_delay_p99_us")
     values["slo_delay_p99_us"] = {IntentClass(c).value: float(us) for c, us in promises.items()}
     return Deployment(**values)

@@ -19,7 +19,8 @@ from schedcpd.errors import (
     SchedcpError,
     SchedulerHostError,
 )
-from schedcpd.model import Candidate, OutcomeKind, SchedulerStatus, Verdict
+from schedcpd.host.scx_programs import MODE
+from schedcpd.model import Candidate, CandidateKind, OutcomeKind, SchedulerStatus, Verdict
 
 
 class Swap:
@@ -91,6 +92,7 @@ class Swap:
             started_unix_s=core.clock.unix_s(),
             slo_delay_p99_us={c.value: us for c, us in candidate.slo_delay_p99_us.items()},
             promoted=core.limits.canary_s == 0,
+            external=candidate.kind is CandidateKind.EXTERNAL,
         )
         state = replace(
             core.state,
@@ -128,15 +130,25 @@ class Swap:
         await core.host.connect()
         self.refuse()  # the kill switch may have been used meanwhile
         told = core.intents.snapshot()
-        status = await core.host.load(
-            scheduler=deployment.scheduler,
-            object_path=deployment.object_path,
-            sha256=deployment.object_sha256,
-            tunables=deployment.tunables,
-            intents=told,
-            deployment_id=deployment.id,
-            token=token,
-        )
+        if deployment.external:
+            status = await core.host.run_program(
+                program=deployment.scheduler,
+                mode=str(deployment.tunables[MODE]),
+                sha256=deployment.object_sha256,
+                deployment_id=deployment.id,
+                token=token,
+                timeout_s=core.limits.program_s,
+            )
+        else:
+            status = await core.host.load(
+                scheduler=deployment.scheduler,
+                object_path=deployment.object_path,
+                sha256=deployment.object_sha256,
+                tunables=deployment.tunables,
+                intents=told,
+                deployment_id=deployment.id,
+                token=token,
+            )
         # An attach alone proves nothing: the kernel must name our ops, enabled, with this seq.
         snapshot = core.scx.snapshot()
         if not (

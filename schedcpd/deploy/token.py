@@ -29,12 +29,13 @@ from schedcpd.deploy.nonces import Nonces
 from schedcpd.deploy.sign import ChildSigner, Signer
 from schedcpd.deploy.token_key import KEY_PATH, load_public_key
 from schedcpd.errors import TokenError
-from schedcpd.model import KernelBuild, Tunable, Verdict, canonical_json
+from schedcpd.model import KernelBuild, Tunable, Verdict, VerdictOrigin, canonical_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-SCOPE_HOST = "host"  # the whole machine; narrower scopes come with canaries
+SCOPE_HOST = "host"  # an object into the whole machine; narrower scopes come with canaries
+SCOPE_PROGRAM = "program"  # an external scheduler's program, run for the whole machine
 DEFAULT_TTL_S = 60.0
 MAX_TTL_S = 3600.0
 MAX_TOKEN_CHARS = 4096
@@ -86,6 +87,11 @@ def tunables_hash(tunables: Mapping[str, Tunable]) -> str:
     return hashlib.sha256(canonical_json(dict(tunables))).hexdigest()
 
 
+def program_values(program: str, mode: str) -> dict[str, Tunable]:
+    """What a token for an external scheduler binds in the place of tunables."""
+    return {"program": program, "mode": mode}
+
+
 class TokenMinter:
     """Makes tokens, signed with the machine's key. One lives in the daemon."""
 
@@ -132,6 +138,30 @@ class TokenMinter:
                 f"Verdict {verdict.id[:12]} does not cover {', '.join(outside)}",
                 "keep tunables within the scheduler's declared ranges",
             )
+        return self._signed(verdict, kernel, chosen, scope, ttl_s)
+
+    def mint_program(
+        self, verdict: Verdict, *, kernel: KernelBuild, mode: str, ttl_s: float = DEFAULT_TTL_S
+    ) -> str:
+        """One token to run the program that an external verdict names, in that mode.
+
+        It loads no object, as the token of an object runs no program.
+        """
+        if verdict.origin is not VerdictOrigin.EXTERNAL or verdict.id != verdict.content_id:
+            raise _refused(
+                TokenReason.NOT_PASSED, f"Verdict {verdict.id[:12]} is not of an external scheduler"
+            )
+        bound = program_values(verdict.scheduler, mode)
+        return self._signed(verdict, kernel, bound, SCOPE_PROGRAM, ttl_s)
+
+    def _signed(
+        self,
+        verdict: Verdict,
+        kernel: KernelBuild,
+        values: Mapping[str, Tunable],
+        scope: str,
+        ttl_s: float,
+    ) -> str:
         if not 0 < ttl_s <= MAX_TTL_S:
             raise _refused(
                 TokenReason.EXPIRED, f"A token cannot live {ttl_s} s", "use 1 to 3600 seconds"
@@ -143,7 +173,7 @@ class TokenMinter:
                 "format": _FORMAT,
                 "verdict": verdict.id,
                 "object": verdict.object_sha256,
-                "tunables": tunables_hash(chosen),
+                "tunables": tunables_hash(values),
                 "release": kernel.release,
                 "build_id": kernel.build_id,
                 "scope": scope,

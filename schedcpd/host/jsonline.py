@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from schedcpd.errors import AuthorizationError, InvalidArgumentError, SchedcpErr
 
 LINE_MAX = 1 << 20
 _BACKLOG_MAX = 4 * LINE_MAX  # unsent bytes after which a peer that does not read is dropped
+
+_LOOK_S = 0.5  # how often a request that may take minutes looks whether its peer is there
 
 Json = Mapping[str, Any]
 Handler = Callable[[Json], Awaitable[Json]]
@@ -53,6 +56,12 @@ class Method:
 def root_only(peer: Peer) -> None:
     """An `allow` for servers: AuthorizationError unless the peer is uid 0."""
     if peer.uid != 0:
+        raise AuthorizationError(f"uid {peer.uid} may not use this socket", hint="only root may")
+
+
+def root_or_self(peer: Peer) -> None:
+    """An `allow` for servers that also run by hand: root, or the user this process runs as."""
+    if peer.uid not in (0, os.getuid()):
         raise AuthorizationError(f"uid {peer.uid} may not use this socket", hint="only root may")
 
 
@@ -118,7 +127,8 @@ class JsonLineServer:
     """Serves `methods` on one listening unix socket, and sends events to everyone connected.
 
     `allow` is asked once for each connection and raises to refuse it. `on_idle_change` is
-    called with the number of connections whenever that number changed.
+    called with the number of connections whenever that number changed. With `end_with_peer` a
+    request is cancelled within a second or so of its connection's end; otherwise it is finished.
     """
 
     def __init__(
@@ -127,8 +137,10 @@ class JsonLineServer:
         *,
         allow: Callable[[Peer], None] = root_only,
         on_idle_change: Callable[[int], None] | None = None,
+        end_with_peer: bool = False,
     ) -> None:
         self._methods = methods
+        self._end_with_peer = end_with_peer
         self._allow = allow
         self._on_idle_change = on_idle_change
         self._writers: set[asyncio.StreamWriter] = set()
@@ -205,7 +217,8 @@ class JsonLineServer:
                 return
             if not line.endswith(b"\n"):
                 return
-            writer.write(await self._answer(line))
+            answer = self._answer(line)
+            writer.write(await (_while_there(answer, reader) if self._end_with_peer else answer))
             await writer.drain()
 
     async def _answer(self, line: bytes) -> bytes:
@@ -246,6 +259,19 @@ class JsonLineServer:
     def _idle_changed(self) -> None:
         if self._on_idle_change is not None:
             self._on_idle_change(len(self._writers))
+
+
+async def _while_there(answer: Coroutine[Any, Any, bytes], reader: asyncio.StreamReader) -> bytes:
+    """What `answer` comes to; ConnectionError when the peer leaves before, and it is cancelled."""
+    task = asyncio.create_task(answer)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_S))[0]:
+            if reader.at_eof():
+                raise ConnectionResetError("the peer left")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _finish(writer: asyncio.StreamWriter) -> None:

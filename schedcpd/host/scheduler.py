@@ -156,6 +156,21 @@ class Scheduler:
         found = self._maps["exit_wake"]
         return found.fd if found else None
 
+    @property
+    def alive(self) -> bool:
+        """Whether something of it may yet say why it ended: the kernel alone does."""
+        return False
+
+    def runs(self, now: ScxSnapshot) -> bool:
+        """Whether this is what the kernel runs."""
+        return now.state is ScxState.ENABLED and now.ops == self.ops_name
+
+    def unexplained(self, now: ScxSnapshot) -> ExitRecord:
+        """The kernel runs it no more and told ops.exit() nothing."""
+        return ExitRecord(
+            0, 0, "unknown", f"the kernel's state became {now.state.value}, ops {now.ops!r}"
+        )
+
     def attach(self, look: Callable[[], ScxSnapshot], timeout_s: float) -> ScxSnapshot:
         """Starts the scheduler and proves that it runs, or raises and leaves nothing attached.
 

@@ -9,6 +9,7 @@ nanoseconds of CLOCK_MONOTONIC unless the name says `unix`; times named
 """
 
 from schedcpd.model.deploy import (
+    ACT_RESTART,
     ExitKind,
     ExitRecord,
     Outcome,
@@ -43,6 +44,7 @@ from schedcpd.model.values import Tunable, canonical_json
 from schedcpd.model.verify import CheckResult, CheckStatus, KernelBuild, Verdict, VerdictOrigin
 
 __all__ = [
+    "ACT_RESTART",
     "AppIdentity",
     "AppKind",
     "Candidate",

@@ -28,6 +28,10 @@ class ExitKind(IntEnum):
     ERROR_RESCUE = 1028
 
 
+# enum scx_exit_code: the kernel asks for the same scheduler again (CPU hotplug)
+ACT_RESTART = 1 << 48
+
+
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
     """Why the kernel ended a scheduler (struct scx_exit_info). `kind` may be newer than us."""

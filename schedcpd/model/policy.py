@@ -70,6 +70,8 @@ class Policy:
     wanted before the planner takes it. `slo_delay_p99_us` is the run delay it promises.
     `extends` names the policy it was derived from; what that one says is already in here.
     `author` is who wrote it, "" for whoever owns the directory (`origin`).
+    `external`: `scheduler` is a program found on the system (`schedcpd/host/scx_programs.py`), and
+    its only tunable is `mode`.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Policy:
     limits: PolicyLimits = PolicyLimits()
     extends: str = ""
     author: str = ""
+    external: bool = False
 
     @property
     def content_id(self) -> str:
@@ -106,7 +109,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerObject:
-    """A compiled scheduler on disk."""
+    """A compiled scheduler on disk: a BPF object, or the program of an external one."""
 
     scheduler: str
     path: str
@@ -134,6 +137,7 @@ class Rule:
 class CandidateKind(StrEnum):
     DEFAULT = "default"  # the kernel's own scheduler
     RECONFIGURE = "reconfigure"  # a shipped scheduler with tunables
+    EXTERNAL = "external"  # a program found on the system
     REVISE = "revise"
     GENERATE = "generate"
 

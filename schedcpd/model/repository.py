@@ -17,7 +17,7 @@ class Standing(StrEnum):
     """Whether a policy may be chosen by itself. An operator may apply any of them."""
 
     IN_FORCE = "in-force"  # shipped or an administrator's: it may
-    TRIAL = "trial"  # an agent's, not promoted: it may not
+    TRIAL = "trial"  # an agent's, or external, and not promoted: it may not
     PROMOTED = "promoted"  # somebody vouched for exactly this content: it may
     RETIRED = "retired"  # somebody took it out of use: it may not
 

@@ -31,6 +31,7 @@ class CheckResult:
 class VerdictOrigin(StrEnum):
     LOCAL = "local"  # made on this machine, in its micro-VM
     SHIPPED = "shipped"  # made when the package was built
+    EXTERNAL = "external"  # nothing was checked: the administrator installed and enabled it
 
 
 @dataclass(frozen=True, slots=True)

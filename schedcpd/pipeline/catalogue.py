@@ -15,6 +15,7 @@ from typing import Any
 from schedcpd.config import KERNEL_DEFAULT
 from schedcpd.errors import InvalidArgumentError, NotFoundError, SchedcpError
 from schedcpd.host.clock import Clock
+from schedcpd.host.scx_programs import MODE, PROGRAMS
 from schedcpd.learn import records
 from schedcpd.model import (
     AppKind,
@@ -35,6 +36,7 @@ from schedcpd.policy.repository import Repository
 from schedcpd.policy.search import Found, Question, search, words_of
 from schedcpd.policy.similarity import missed, shape_of, shapes_of
 from schedcpd.policy.standing import barred, standing
+from schedcpd.verify.external import UNVERIFIED
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +140,7 @@ class Catalogue:
             **export.policy_json(policy),
             "standing": standing(policy, self._decisions.get(policy.name)).value,
             "current": policy.name == self._current(),
+            "unavailable": self._repository().missing().get(policy.scheduler, ""),
         }
 
     async def show(self, name: str) -> Mapping[str, object]:
@@ -154,13 +157,23 @@ class Catalogue:
             "not_chosen": self.barred.get(name, ""),
             "decision": export.event_json(decision) if decision else None,
             "object_sha256": known.sha256 if known else "",
+            "program": known.path if known and policy.external else "",
+            "arguments": self._arguments(policy),
             "verdicts": verdicts,
             "verdicts_trouble": trouble,
             "events": [export.event_json(event) for event in events],
             "trials": [export.trial_json(trial) for trial in trials],
         }
 
+    @staticmethod
+    def _arguments(policy: Policy) -> list[str]:
+        if not policy.external:
+            return []
+        return list(PROGRAMS[policy.scheduler].modes[str(policy.tunables[MODE])])
+
     async def _verified(self, policy: Policy, sha256: str) -> tuple[list[dict[str, Any]], str]:
+        if policy.external:
+            return [], UNVERIFIED
         if not sha256:
             return [], "" if not policy.scheduler else "its object is missing"
         try:

@@ -43,6 +43,7 @@ from schedcpd.pipeline.told import Told
 from schedcpd.plan.planner import plan
 from schedcpd.plan.situation import Plan, Situation
 from schedcpd.policy.library import Library
+from schedcpd.verify.door import Workshop
 from schedcpd.verify.requests import Examiner
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Pipeline:
         agent: AgentClient,
         library: Library,
         verdicts: Verdicts,
+        workshop: Workshop,
         clock: Clock,
         kernel: str,
     ) -> None:
@@ -110,7 +112,7 @@ class Pipeline:
             finished=lambda outcome: self._spawn(self.catalogue.finished(outcome)),
         )
         deploy.listen(self._told)
-        self._examiner = Examiner(self._told)
+        self._examiner = Examiner(workshop, self._told)
         self._decisions = Decisions(
             observation=observation,
             intents=deploy.intents,

@@ -35,4 +35,5 @@ def deploy_limits(config: Config) -> Limits:
         heartbeats=config.deploy.heartbeats,
         quarantine_s=config.deploy.quarantine_s,
         setbacks_per_hour=config.deploy.setbacks_per_hour,
+        program_s=config.external.start_timeout_s,
     )

@@ -67,4 +67,5 @@ def situation_of(
         ),
         choice=choice,
         preferred=preferred,
+        missing=repository.missing(),
     )

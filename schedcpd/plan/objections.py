@@ -28,7 +28,8 @@ def unusable(policy: Policy, situation: Situation) -> str:
     """What holds against a policy even when an operator asks for it."""
     known = situation.objects.get(policy.scheduler)
     if known is None:
-        return f"the object of scheduler {policy.scheduler} is missing"
+        absent = f"the object of scheduler {policy.scheduler} is missing"
+        return situation.missing.get(policy.scheduler, absent)
     quarantine = situation.history.quarantined.get(known.sha256)
     if quarantine is not None:
         return f"scheduler {policy.scheduler} is quarantined: {shown(quarantine, 200)}"

@@ -131,7 +131,7 @@ def _must_leave(current: Policy | None, situation: Situation) -> str:
         return f"what runs is quarantined: {shown(quarantine, 200)}"
     known = situation.objects.get(current.scheduler)
     if known is None:
-        return f"the object of scheduler {current.scheduler} is missing"
+        return unusable(current, situation)
     return ""
 
 
@@ -181,7 +181,7 @@ def _candidate(
         empty: MappingProxyType[str, Tunable] = MappingProxyType({})
         return Candidate(CandidateKind.DEFAULT, name, "", "", "", empty, reason, told)
     return Candidate(
-        CandidateKind.RECONFIGURE,
+        CandidateKind.EXTERNAL if policy.external else CandidateKind.RECONFIGURE,
         policy.name,
         policy.scheduler,
         known.path,

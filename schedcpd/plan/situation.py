@@ -83,6 +83,7 @@ class Situation:
     choice: str = AUTO  # "auto", a policy's name or "kernel-default"
     killed: bool = False
     preferred: tuple[str, float] | None = None  # Plan.preferred before this one, since when
+    missing: Mapping[str, str] = field(default_factory=dict)  # external scheduler -> why not
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "name": policy.name,
         "description": policy.description,
         "scheduler": policy.scheduler,
+        "external": policy.external,
         "extends": policy.extends,
         "tunables": dict(policy.tunables),
         "intents": [intent.value for intent in policy.intents],

@@ -9,15 +9,18 @@ from types import MappingProxyType
 from schedcpd.config import AUTO, KERNEL_DEFAULT, POLICY_NAME
 from schedcpd.host import yamlfields
 from schedcpd.host.manifest import Manifest, tunable_problem
+from schedcpd.host.scx_programs import MODE
 from schedcpd.host.yamlpos import Map, Node, Problems, Scalar, shown
 from schedcpd.model import Conditions, IntentClass, Policy, PolicyLimits, Power, Tunable
 from schedcpd.policy.entry import Entry
+from schedcpd.policy.read_external import read_external
 
 KEYS = (
     "name",
     "description",
     "extends",
     "scheduler",
+    "external",
     "tunables",
     "intents",
     "chosen_for",
@@ -27,7 +30,8 @@ KEYS = (
     "priority",
 )
 REQUIRED = ("name", "description")
-REQUIRED_ALONE = ("scheduler", "intents")  # unless it extends another
+REQUIRED_ALONE = ("scheduler", "intents")  # unless it extends another or is external
+REQUIRED_EXTERNAL = ("intents",)
 
 
 def read_policy(
@@ -43,8 +47,10 @@ def read_policy(
 
     `bases` are the policies that stand before it: those it may extend.
     """
-    alone = isinstance(node, Map) and "extends" not in node.entries
-    required = (*REQUIRED, *REQUIRED_ALONE) if alone else REQUIRED
+    keys = node.entries if isinstance(node, Map) else {}
+    required = REQUIRED
+    if "extends" not in keys:
+        required = (*REQUIRED, *(REQUIRED_EXTERNAL if "external" in keys else REQUIRED_ALONE))
     got = yamlfields.mapping(node, problems, where, KEYS, required)
     if got is None:
         return None
@@ -56,18 +62,23 @@ def read_policy(
     base = _base(entry, name, bases)
     intents = entry.classes("intents") if "intents" in got or base is None else base.intents
     chosen_for = _chosen_for(entry, intents, base)
-    manifest = _manifest(entry, manifests, base)
-    tunables = _tunables(entry, manifest, base)
+    external = read_external(entry, base)
+    if external is None:
+        manifest = _manifest(entry, manifests, base)
+        scheduler = manifest.name if manifest else ""
+        tunables = _tunables(entry, manifest, base)
+    else:
+        scheduler, tunables = external.program, {MODE: external.mode}
     conditions = base.conditions if base and "machines" not in got else _conditions(entry)
     slo = _slo(entry, intents or (), base)
     limits = base.limits if base and "limits" not in got else _limits(entry)
     priority = base.priority if base and "priority" not in got else entry.priority(0)
-    if name is None or manifest is None or not intents or not chosen_for:
+    if name is None or not scheduler or not intents or not chosen_for:
         return None
     return Policy(
         name=name,
         description=(description or "").strip(),
-        scheduler=manifest.name,
+        scheduler=scheduler,
         tunables=MappingProxyType(tunables),
         intents=intents,
         chosen_for=chosen_for,
@@ -80,6 +91,7 @@ def read_policy(
         limits=limits,
         extends=base.name if base else "",
         author=author,
+        external=external is not None,
     )
 
 

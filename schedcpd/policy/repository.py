@@ -15,9 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from schedcpd.config import AUTO, KERNEL_DEFAULT, Config
-from schedcpd.errors import ConfigError, NotFoundError
+from schedcpd.errors import ConfigError, NotFoundError, SchedcpError
 from schedcpd.host import yamlfields
 from schedcpd.host.manifest import Manifest, load_manifests, object_path, object_sha256
+from schedcpd.host.program_file import Programs
 from schedcpd.host.yamlpos import Problems, read_bytes, shown
 from schedcpd.model import Conditions, IntentClass, Policy, Rule, SchedulerObject
 from schedcpd.policy.conflicts import check_names, check_rules
@@ -52,6 +53,7 @@ class Repository:
     _manifests: Mapping[str, Manifest] = field(default_factory=dict)
     _objects: Mapping[str, SchedulerObject] = field(default_factory=dict)
     _good: Mapping[str, bytes] = field(default_factory=dict)  # path -> bytes in force
+    _missing: Mapping[str, str] = field(default_factory=dict)
 
     def policies(self) -> tuple[Policy, ...]:
         """By name; kernel-default is always the first."""
@@ -81,14 +83,24 @@ class Repository:
         """The compiled object of each scheduler whose object could be read."""
         return self._objects
 
+    def missing(self) -> Mapping[str, str]:
+        """External schedulers that policies name and that cannot be run here -> why."""
+        return self._missing
+
 
 def load(
-    policy_dirs: Sequence[Path], bpf_dir: Path, previous: Repository | None = None
+    policy_dirs: Sequence[Path],
+    bpf_dir: Path,
+    previous: Repository | None = None,
+    programs: Programs | None = None,
 ) -> Repository:
-    """Reads everything. Never raises for what a file holds: see `Repository.problems`."""
+    """Reads everything. Never raises for what a file holds: see `Repository.problems`.
+
+    `programs` finds external schedulers; None: they are not looked for.
+    """
     problems: list[ConfigError] = []
     files = files_in_force(policy_dirs, problems)
-    return load_files(files, bpf_dir, problems, previous)
+    return load_files(files, bpf_dir, problems, previous, programs)
 
 
 def load_files(
@@ -96,6 +108,7 @@ def load_files(
     bpf_dir: Path,
     problems: Sequence[ConfigError] = (),
     previous: Repository | None = None,
+    programs: Programs | None = None,
 ) -> Repository:
     """Reads (path, origin) in this order; `problems` are those already found."""
     manifests, wrong_manifests = load_manifests(bpf_dir)
@@ -121,13 +134,16 @@ def load_files(
         good[str(path)] = data
         policies.update((policy.name, policy) for policy in found.policies)
         rules.update((rule.name, rule) for rule in found.rules)
+    external = sorted({policy.scheduler for policy in policies.values() if policy.external})
+    outside, missing = _programs(external, programs)
     return Repository(
         (KERNEL_POLICY, *(policies[name] for name in sorted(policies))),
         tuple(rules.values()),
         tuple(told),
         manifests,
-        MappingProxyType(_objects(bpf_dir, manifests)),
+        MappingProxyType({**outside, **_objects(bpf_dir, manifests)}),
         MappingProxyType(good),
+        MappingProxyType(missing),
     )
 
 
@@ -201,3 +217,18 @@ def _objects(bpf_dir: Path, manifests: Mapping[str, Manifest]) -> dict[str, Sche
         if sha256 is not None:
             found[name] = SchedulerObject(name, str(path), sha256)
     return found
+
+
+def _programs(
+    names: Sequence[str], programs: Programs | None
+) -> tuple[dict[str, SchedulerObject], dict[str, str]]:
+    """Those that can be run, and why the others cannot."""
+    found: dict[str, SchedulerObject] = {}
+    missing: dict[str, str] = {}
+    for name in names if programs is not None else ():
+        assert programs is not None
+        try:
+            found[name] = programs.find(name)
+        except SchedcpError as error:
+            missing[name] = str(error)
+    return found, missing

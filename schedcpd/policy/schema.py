@@ -18,6 +18,10 @@ policies:
     description: …
     extends: server              # everything but what is named here; must stand before it
     tunables: {slice_us: 6000}
+  - name: lavd-gaming
+    description: …
+    external: {program: scx_lavd, mode: gaming}   # instead of scheduler and tunables
+    intents: [latency, interactive]
 rules:
   - name: build-tools
     match: {executable: [make, ninja]}   # every key must match, any glob of it

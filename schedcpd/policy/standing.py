@@ -14,13 +14,15 @@ AGENT = "agent"
 def standing(policy: Policy, decision: PolicyEvent | None) -> Standing:
     """`decision` is the last promotion or retirement of that name.
 
-    A promotion holds for the content it was given to; a retirement for the name.
+    A promotion holds for the content it was given to; a retirement for the name. What an agent
+    wrote, and what an external scheduler would run, has to be promoted.
     """
     if decision is not None and decision.action is PolicyAction.RETIRED:
         return Standing.RETIRED
     if decision is not None and decision.sha256 == policy.content_id:
         return Standing.PROMOTED
-    return Standing.TRIAL if policy.author == AGENT else Standing.IN_FORCE
+    unproved = policy.external or policy.author == AGENT
+    return Standing.TRIAL if unproved else Standing.IN_FORCE
 
 
 def barred(policies: Sequence[Policy], decisions: Mapping[str, PolicyEvent]) -> dict[str, str]:
@@ -34,5 +36,7 @@ def barred(policies: Sequence[Policy], decisions: Mapping[str, PolicyEvent]) -> 
             said[policy.name] = f"was retired by {shown(decision.actor)}{why}"
         elif now is Standing.TRIAL:
             changed = " in this form" if decision is not None else ""
-            said[policy.name] = f"was written by an agent and is not promoted{changed}"
+            what = "is external, which nothing verified," if policy.external else ""
+            what = what or "was written by an agent"
+            said[policy.name] = f"{what} and is not promoted{changed}"
     return said

@@ -7,6 +7,9 @@ The rules, in order (docs/adr/0002-verdicts.md):
 2. none, but one can be made here: it is made, kept, and decides;
 3. none can be made here: with `require_local_verdict` off, a verdict made when the package was
    built, for the same bytes on another kernel, is accepted and says so; otherwise it is refused.
+
+An external scheduler is the exception: the administrator's word is all there is
+(docs/adr/0004-external-schedulers.md).
 """
 
 from __future__ import annotations
@@ -18,7 +21,16 @@ from pathlib import Path
 from typing import Protocol
 
 from schedcpd.errors import MicroVmError, VerifyError
-from schedcpd.model import Candidate, CheckStatus, KernelBuild, Verdict, VerdictOrigin
+from schedcpd.host.program_file import Programs
+from schedcpd.model import (
+    Candidate,
+    CandidateKind,
+    CheckStatus,
+    KernelBuild,
+    Verdict,
+    VerdictOrigin,
+)
+from schedcpd.verify.external import UNVERIFIED, external_verdict
 from schedcpd.verify.store import VerdictStore
 
 
@@ -44,19 +56,32 @@ class Gate:
     """Asks the store, else the maker, else policy. One verdict is made at a time."""
 
     def __init__(
-        self, store: VerdictStore, maker: VerdictMaker, *, require_local_verdict: bool
+        self,
+        store: VerdictStore,
+        maker: VerdictMaker,
+        *,
+        require_local_verdict: bool,
+        programs: Programs | None = None,
     ) -> None:
         self._store = store
         self._maker = maker
         self._require_local = require_local_verdict
+        self._programs = programs or Programs()
         self._making = asyncio.Lock()
 
     async def admit(self, candidate: Candidate, kernel: KernelBuild) -> Verdict:
-        """The passing verdict for the candidate; VerifyError with the reason and what to do."""
+        """The passing verdict for the candidate; VerifyError with the reason and what to do.
+
+        Of an external scheduler: a verdict that did not pass, which only says that.
+        """
         return (await self.explain(candidate, kernel)).verdict
 
     async def explain(self, candidate: Candidate, kernel: KernelBuild) -> Admission:
         """Like `admit`, and says which rule let the candidate through."""
+        if candidate.kind is CandidateKind.EXTERNAL:
+            programs = self._programs
+            word = await asyncio.to_thread(external_verdict, candidate, kernel, programs)
+            return Admission(word, f"{candidate.scheduler} is {UNVERIFIED}.")
         await asyncio.to_thread(_check_bytes, candidate)
         async with self._making:
             found = await asyncio.to_thread(

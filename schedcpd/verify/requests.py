@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examines what callers hand in as text, one at a time, in a child process.
+"""Has examined what callers hand in as text, one at a time, outside of the daemon.
 
 What is handed in never becomes a deployment: its verdict is an answer and is not kept.
 """
@@ -7,24 +7,27 @@ What is handed in never becomes a deployment: its verdict is an answer and is no
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import secrets
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from schedcpd.errors import BusyError, InvalidArgumentError, NotFoundError, SchedcpError
-from schedcpd.host import process
+from schedcpd.verify.door import Workshop
 
-TIMEOUT_S = 900.0
 KEPT = 16  # results
 NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}\.(bpf\.c|yaml)")
-_PROGRESS = re.compile(rb"^verify: [^:\n]+: ([a-z]+)$", re.MULTILINE)
-_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+def file_name(name: str) -> str:
+    """`name`; InvalidArgumentError when it is not that of a source or of policies."""
+    if not NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name: {name[:80]!r} is neither NAME.bpf.c nor NAME.yaml",
+            hint="lower-case letters, digits, - and _, without a directory",
+        )
+    return name
 
 
 class Told(Protocol):
@@ -37,7 +40,7 @@ class Told(Protocol):
 
 @dataclass(slots=True)
 class Examined:
-    """One request. `result` is what `python -m schedcpd.examine --json` said."""
+    """One request. `result` is what the workshop found."""
 
     id: str
     name: str
@@ -63,8 +66,8 @@ class Examined:
 class Examiner:
     """`begin` and come back with `result`; `told` hears of each check as it begins."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, workshop: Workshop, told: Told) -> None:
+        self._workshop, self._told = workshop, told
         self._requests: dict[str, Examined] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -74,11 +77,7 @@ class Examiner:
         InvalidArgumentError: `name` is not a file name of a source or of policies. BusyError: one
         is under way.
         """
-        if not NAME.fullmatch(name):
-            raise InvalidArgumentError(
-                f"name: {name[:80]!r} is neither NAME.bpf.c nor NAME.yaml",
-                hint="lower-case letters, digits, - and _, without a directory",
-            )
+        name = file_name(name)
         if self._task is not None and not self._task.done():
             raise BusyError("something is being verified already", hint="try again in a minute")
         made = Examined(secrets.token_hex(8), name)
@@ -112,40 +111,14 @@ class Examiner:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, made: Examined, text: str, run: bool) -> None:
-        def said(chunk: bytes) -> None:
-            for check in _PROGRESS.findall(chunk):
-                made.check = check.decode()
-                self._told.verify_progress(made.id, made.check)
+        def began(check: str) -> None:
+            made.check = check
+            self._told.verify_progress(made.id, check)
 
         try:
-            with tempfile.TemporaryDirectory(prefix="schedcp-verify-") as folder:
-                path = Path(folder) / made.name
-                await asyncio.to_thread(path.write_text, text, "utf-8")
-                argv = [sys.executable, "-P", "-m", "schedcpd.examine", "--json"]
-                argv += [] if run else ["--no-vm"]
-                done = await process.run(
-                    [*argv, "--", str(path)],
-                    timeout_s=TIMEOUT_S,
-                    env={"PYTHONPATH": str(_PACKAGE_PARENT)},
-                    tee=said,
-                )
-            made.result, made.trouble = _read(done)
-        except (SchedcpError, OSError) as error:
+            made.result = await self._workshop.examine(made.name, text, run=run, began=began)
+        except SchedcpError as error:
             made.trouble = f"it could not be examined: {error}"
         finally:
             made.ended = True
             self._told.verify_ended(made.id, made.passed, made.sentence)
-
-
-def _read(done: process.ProcessResult) -> tuple[Mapping[str, Any], str]:
-    """The result, or why there is none."""
-    try:
-        document = json.loads(done.text)
-        found = document.get("verify") if isinstance(document, dict) else None
-        if isinstance(found, dict):
-            return found, ""
-    except ValueError:
-        pass
-    if done.timed_out:
-        return {}, f"it took longer than {TIMEOUT_S:.0f} s"
-    return {}, done.error_text or "the verifier ended without a word"

@@ -37,13 +37,30 @@ def two(control: FakeControl) -> None:
 async def test_list_is_what_policies_is(ctl: Schedctl, service: BusService) -> None:
     for args in (("policy", "list"), ("policies",)):
         ran = await ctl(*args)
-        assert ran.out.splitlines()[1].split("\t")[:4] == [
+        assert ran.out.splitlines()[1].split("\t")[:5] == [
             "intent-default",
             "intent",
+            "yes",
             "yes",
             "shipped",
         ]
         assert (await ctl(*args, "--json")).json["policies"] == [SHIPPED]
+
+
+async def test_an_external_one_shows_what_it_runs_and_why_it_cannot(
+    ctl: Schedctl, control: FakeControl, service: BusService
+) -> None:
+    why = "scx_lavd is not installed"
+    external = {"scheduler": "scx_lavd", "external": True, "tunables": {"mode": "gaming"}}
+    unusable = {"unavailable": why, "current": False, "standing": "trial"}
+    known = {"name": "lavd-gaming", "arguments": ["--performance"]}
+    control.shelf.append({**SHIPPED, **external, **unusable, **known})
+    listed = (await ctl("policy", "list")).out.splitlines()
+    columns = next(line.split("\t") for line in listed if line.startswith("lavd-gaming"))
+    assert columns[1:4] == ["scx_lavd", "", "no"]
+    shown = (await ctl("policy", "show", "lavd-gaming")).out
+    assert "Runs         scx_lavd --performance\n" in shown
+    assert f"Unusable     {why}\n" in shown
 
 
 async def test_show(ctl: Schedctl, service: BusService) -> None:

@@ -134,7 +134,7 @@ async def test_log(ctl: Schedctl, service: BusService, control: FakeControl) -> 
 async def test_policies(ctl: Schedctl, service: BusService) -> None:
     ran = await ctl("policies")
     assert ran.out.splitlines()[1] == (
-        "intent-default\tintent\tyes\tshipped\tone class for each intent"
+        "intent-default\tintent\tyes\tyes\tshipped\tone class for each intent"
     )
     assert (await ctl("policies", "--json")).json["policies"] == [SHIPPED]
 

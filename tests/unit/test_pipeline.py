@@ -42,6 +42,7 @@ from schedcpd.observe.observation import Observation
 from schedcpd.pipeline import Pipeline, Settings
 from schedcpd.policy import repository
 from schedcpd.policy.library import Library
+from schedcpd.verify.child import Children
 
 from .deploy.rig import KERNEL, Rig
 from .observe.tree import FakeProcesses, FakeTree
@@ -214,6 +215,7 @@ class Daemon:
             agent=self.agent,
             library=Library(self.base / "policies.sqlite", clock),
             verdicts=lambda scheduler, sha256: self.verdicts,
+            workshop=Children(),
             clock=clock,
             kernel=KERNEL.release,
         )

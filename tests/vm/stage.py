@@ -54,7 +54,11 @@ def stage(out: Path, *more: str) -> None:
     launchers = ROOT / "packaging/launchers.py"
     subprocess.run([sys.executable, launchers, ROOT / "pyproject.toml", bin_], check=True)
     (out / "usr/libexec/schedcp").mkdir(parents=True)
-    (bin_ / "scheduler-host").rename(out / "usr/libexec/schedcp/scheduler-host")
+    for name in ("scheduler-host", "verify-service"):
+        (bin_ / name).rename(out / "usr/libexec/schedcp" / name)
+    sysusers = out / "usr/lib/sysusers.d"
+    sysusers.mkdir(parents=True)
+    shutil.copy(ROOT / "packaging/debian/schedcp.sysusers", sysusers / "schedcp.conf")
 
 
 def built(directory: str) -> str:
@@ -94,8 +98,8 @@ async def install(vm: MicroVm, folder: Path, *more: str) -> None:
     await vm.put(folder, "/stage")
     script = (
         "cp -a --no-preserve=ownership /stage/. / && rm -rf /stage"
-        " && chmod 755 /usr /usr/bin /usr/lib /etc && systemctl daemon-reload"
-        " && systemctl reload dbus"
+        " && chmod 755 /usr /usr/bin /usr/lib /etc && systemd-sysusers schedcp.conf"
+        " && systemctl daemon-reload && systemctl reload dbus"
     )
     (await vm.run(["sh", "-c", script], timeout_s=300)).check()
     found = (await vm.run(["python3", "-c", READ_KERNEL], timeout_s=120)).check().text

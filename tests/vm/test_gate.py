@@ -20,7 +20,8 @@ from schedcpd.microvm import VmSpec
 from schedcpd.microvm.cache import cache_dir, stderr_progress
 from schedcpd.model import Candidate, CandidateKind, Verdict, VerdictOrigin
 from schedcpd.verdicts import CORES, VmGuest
-from schedcpd.verify.child import ChildMaker
+from schedcpd.verify.child import Children
+from schedcpd.verify.door import WorkshopMaker
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.report import report
 from schedcpd.verify.source.toolchain import Toolchain
@@ -119,7 +120,7 @@ def test_the_gate_makes_a_verdict_in_a_child_and_keeps_it(
     )
     kernel = asyncio.run(guest.identity()).kernel
     store = VerdictStore(tmp_path / "shipped", tmp_path / "local")
-    gate = Gate(store, ChildMaker(), require_local_verdict=True)
+    gate = Gate(store, WorkshopMaker(Children()), require_local_verdict=True)
     verdict = verdicts.beside(lambda: gate.admit(candidate, kernel)).result()
     assert verdict.passed
     assert (verdict.origin, verdict.kernel) == (VerdictOrigin.LOCAL, kernel)

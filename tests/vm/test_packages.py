@@ -22,7 +22,12 @@ from schedcpd.microvm.cache import cache_dir, stderr_progress
 from schedcpd.microvm.kernel import stable_kernel
 
 PACKAGES = ("schedcp", "schedcp-agent")
-UNITS = ("schedcpd.service", "schedcp-scheduler.service", "schedcp-agent.service")
+UNITS = (
+    "schedcpd.service",
+    "schedcp-scheduler.service",
+    "schedcp-verify.service",
+    "schedcp-agent.service",
+)
 SECURITY = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text(encoding="utf-8")
 INSTALL_S = 900.0
 LIMIT_S = 2400.0

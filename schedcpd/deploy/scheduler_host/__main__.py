@@ -19,31 +19,16 @@ from pathlib import Path
 from schedcpd.deploy.scheduler_host.service import SchedulerHost
 from schedcpd.deploy.token import TokenVerifier
 from schedcpd.deploy.token_key import KEY_PATH
-from schedcpd.errors import SchedcpError, SchedulerHostError
+from schedcpd.errors import SchedcpError
+from schedcpd.host.activation import bound_socket, passed_socket
 from schedcpd.host.jsonline import Json, JsonLineServer
 from schedcpd.host.kernel import read_kernel_build
 from schedcpd.host.scx import SysScx
 from schedcpd.host.sdnotify import Notifier
 
 IDLE_EXIT_S = 10.0
-_LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # mlockall(2)
 _logger = logging.getLogger("schedcp-scheduler")
-
-
-def passed_socket() -> socket.socket | None:
-    """The listening socket that systemd passed, None when it passed none."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    count = os.environ.get("LISTEN_FDS", "0")
-    if count != "1":
-        raise SchedulerHostError(f"systemd passed {count} sockets, one is needed")
-    os.set_inheritable(_LISTEN_FDS_START, False)
-    found = socket.socket(fileno=_LISTEN_FDS_START)
-    if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM:
-        raise SchedulerHostError("the socket that systemd passed is not a unix stream socket")
-    found.setblocking(False)
-    return found
 
 
 def lock_memory() -> None:
@@ -81,9 +66,9 @@ class _Life:
             self.over.set()
 
 
-async def serve(listen: socket.socket | Path, key: Path, nonces: Path) -> None:
-    """Until SIGTERM, or ten seconds after the last scheduler and the last connection went."""
-    life = _Life(idle_exit=isinstance(listen, socket.socket))
+async def serve(listen: socket.socket, key: Path, nonces: Path, *, idle_exit: bool) -> None:
+    """Until SIGTERM or, with `idle_exit`, ten seconds after scheduler and connections went."""
+    life = _Life(idle_exit=idle_exit)
 
     def broadcast(event: str, data: Json) -> None:
         life.server.broadcast(event, data)
@@ -121,15 +106,13 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        listen = args.listen or passed_socket()
-        if listen is None:
-            parser.error("systemd passed no socket; use --listen PATH")
         if args.listen:
-            os.umask(0o177)
-            args.listen.unlink(missing_ok=True)
+            listen = bound_socket(args.listen)
+        else:
+            listen = passed_socket("schedcp-scheduler.socket", "--listen")
         lock_memory()
-        asyncio.run(serve(listen, args.key, args.nonces))
-    except SchedcpError as e:
+        asyncio.run(serve(listen, args.key, args.nonces, idle_exit=not args.listen))
+    except (SchedcpError, OSError) as e:
         _logger.error("%s", e)
         return 1
     return 0

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schedcpd.errors import InvalidArgumentError
 from schedcpd.host.manifest import NAME
+from schedcpd.host.scx_programs import PROGRAMS
 from schedcpd.model import IntentClass, Tunable
 
 LOAD = frozenset({"scheduler", "object", "sha256", "tunables", "intents", "deployment_id", "token"})
+RUN = frozenset({"program", "mode", "sha256", "deployment_id", "token", "timeout_s"})
+MAX_RUN_S = 600.0
 MAX_IDS = 16384  # INTENT_MAX_CGROUPS of bpf/include/intent.h
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -59,6 +62,49 @@ def _id(value: object, where: str) -> int:
     return value
 
 
+def _sha256(raw: Mapping[str, Any]) -> str:
+    value = text(raw, "sha256", 64)
+    if not _SHA256.match(value):
+        raise InvalidArgumentError("sha256: must be 64 lower-case hex digits")
+    return value
+
+
+def _choice(raw: Mapping[str, Any], name: str, known: Collection[str]) -> str:
+    value = text(raw, name, 64)
+    if value not in known:
+        hint = f"one of {', '.join(known)}"
+        raise InvalidArgumentError(f"{name}: {value!r} is not known", hint=hint)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """An external scheduler by name; where its program is and its arguments are never passed."""
+
+    program: str
+    mode: str
+    sha256: str
+    deployment_id: str
+    token: str
+    timeout_s: float
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> RunRequest:
+        program = _choice(raw, "program", PROGRAMS)
+        timeout_s = raw["timeout_s"]
+        number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+        if not number or not 0 < timeout_s <= MAX_RUN_S:
+            raise InvalidArgumentError(f"timeout_s: must be above 0 and at most {MAX_RUN_S:g}")
+        return cls(
+            program,
+            _choice(raw, "mode", PROGRAMS[program].modes),
+            _sha256(raw),
+            text(raw, "deployment_id", 128),
+            text(raw, "token", 8192),
+            float(timeout_s),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
     scheduler: str
@@ -77,9 +123,7 @@ class LoadRequest:
         path = text(raw, "object")
         if not path.startswith("/"):
             raise InvalidArgumentError(f"object: {path!r:.80} must be an absolute path")
-        sha256 = text(raw, "sha256", 64)
-        if not _SHA256.match(sha256):
-            raise InvalidArgumentError("sha256: must be 64 lower-case hex digits")
+        sha256 = _sha256(raw)
         tunables = raw["tunables"]
         if not isinstance(tunables, dict):
             raise InvalidArgumentError("tunables: must be an object of name: value")

@@ -7,31 +7,33 @@ import asyncio
 import hashlib
 import logging
 import os
-import stat
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from schedcpd import __version__
 from schedcpd.deploy.scheduler_host import params
+from schedcpd.deploy.scheduler_host.loading import in_thread, read_object
+from schedcpd.deploy.token import SCOPE_HOST, SCOPE_PROGRAM, program_values
 from schedcpd.errors import (
     BusyError,
     ConfigErrors,
     ForeignSchedulerError,
     InvalidArgumentError,
     NotFoundError,
-    SchedcpError,
     SchedulerHostError,
     UnsupportedError,
 )
+from schedcpd.host.external import ExternalScheduler
 from schedcpd.host.jsonline import Json, Method
-from schedcpd.host.manifest import MAX_OBJECT_BYTES, Manifest, check_tunables, load_manifest
+from schedcpd.host.manifest import Manifest, check_tunables, load_manifest
+from schedcpd.host.program_file import ProgramFinder
 from schedcpd.host.scheduler import Scheduler
 from schedcpd.host.scx import Scx
-from schedcpd.model import ExitRecord, KernelBuild, SchedulerStatus, ScxState, Tunable
+from schedcpd.host.scx_programs import PROGRAMS
+from schedcpd.model import KernelBuild, SchedulerStatus, ScxState, Tunable
 
 PROTOCOL = 1
 ENABLE_TIMEOUT_S = 10.0
@@ -40,8 +42,10 @@ SLOW_LOOK_S = 5.0  # in case the kernel's word did not reach us
 FAST_LOOK_S = 0.25  # for an object that cannot wake us
 DISABLING_LOOK_S = 0.05  # while the kernel takes ours apart and has not said why
 DISABLING_LOOKS = 100
+ALIVE_LOOKS = 40  # while a program lives that may say why; below the daemon's Limits.settle_s
 
-T = TypeVar("T")
+Held = Scheduler | ExternalScheduler
+
 _logger = logging.getLogger(__name__)
 
 
@@ -49,7 +53,13 @@ class TokenVerifier(Protocol):
     """`schedcpd.deploy.token.TokenVerifier`. TokenError unless this very load was allowed."""
 
     def check(
-        self, token: str, *, sha256: str, tunables: Mapping[str, Tunable], kernel: KernelBuild
+        self,
+        token: str,
+        *,
+        sha256: str,
+        tunables: Mapping[str, Tunable],
+        kernel: KernelBuild,
+        scope: str = SCOPE_HOST,
     ) -> None: ...
 
 
@@ -68,18 +78,22 @@ class SchedulerHost:
         open_verifier: Callable[[], TokenVerifier],
         broadcast: Callable[[str, Json], None],
         on_idle: Callable[[], None] = lambda: None,
+        finder: ProgramFinder | None = None,
     ) -> None:
         self._scx, self._kernel = scx, kernel
         self._open_verifier, self._broadcast, self._on_idle = open_verifier, broadcast, on_idle
-        self._scheduler: Scheduler | None = None
+        self._finder = finder or ProgramFinder()
+        self._scheduler: Held | None = None
         self._status = SchedulerStatus(attached=False, host_pid=os.getpid())
         self._changing = asyncio.Lock()
         self._look_timer: asyncio.TimerHandle | None = None
         self._watched_fd: int | None = None
-        self._looks_left = DISABLING_LOOKS
+        self._ending: asyncio.Future[None] | None = None
+        self._looks_left, self._look_s = DISABLING_LOOKS, SLOW_LOOK_S
         self.methods: Mapping[str, Method] = {
             "hello": Method(self._hello),
             "load": Method(self._load, required=params.LOAD),
+            "run_program": Method(self._run_program, required=params.RUN),
             "unload": Method(self._unload, required=frozenset({"reason"})),
             "status": Method(self._get_status),
             "set_intents": Method(self._set_intents, required=frozenset({"set", "delete"})),
@@ -111,14 +125,27 @@ class SchedulerHost:
             if (running := self._same_but_live(request, manifest, tunables)) is not None:
                 self._retune(running, request, tunables)
                 return asdict(self._status)
-            new = await _in_thread(
+            new = await in_thread(
                 lambda: Scheduler(data, request.scheduler, manifest.ops, tunables)
             )
             try:
                 new.set_intents(request.intents, ())
-                await self._swap(new, request)
+                await self._swap(new, request.sha256, request.deployment_id, ENABLE_TIMEOUT_S)
             except BaseException:
                 new.close()
+                raise
+        return asdict(self._status)
+
+    async def _run_program(self, raw: Json) -> Json:
+        request = params.RunRequest.of(raw)
+        if self.busy:
+            raise BusyError("a scheduler is being loaded or unloaded already")
+        async with self._changing:
+            new = await in_thread(lambda: self._checked_program(request))
+            try:
+                await self._swap(new, request.sha256, request.deployment_id, request.timeout_s)
+            except BaseException:
+                await asyncio.to_thread(new.close)
                 raise
         return asdict(self._status)
 
@@ -145,7 +172,7 @@ class SchedulerHost:
             "cgroups": {str(i): s.to_json() for i, s in scheduler.cgroup_stats(wanted).items()},
         }
 
-    def _need_scheduler(self) -> Scheduler:
+    def _need_scheduler(self) -> Held:
         if self._scheduler is None:
             raise NotFoundError("no scheduler is attached", hint="load one first")
         return self._scheduler
@@ -175,13 +202,38 @@ class SchedulerHost:
         )
         return data, manifest, tunables
 
+    def _checked_program(self, request: params.RunRequest) -> ExternalScheduler:
+        """The open program, not started yet, when the token is for just its bytes and mode."""
+        if sentence := self._scx.unsupported():
+            raise UnsupportedError(sentence)
+        self._refuse_foreign()
+        file = self._finder.open(request.program)
+        try:
+            digest = file.sha256()
+            if digest != request.sha256:
+                raise InvalidArgumentError(
+                    f"sha256: {file.path} has {digest[:12]}…, not {request.sha256[:12]}…",
+                    hint="it was installed anew: reload schedcpd",
+                )
+            self._open_verifier().check(
+                request.token,
+                sha256=digest,
+                tunables=program_values(request.program, request.mode),
+                kernel=self._kernel,
+                scope=SCOPE_PROGRAM,
+            )
+        except BaseException:
+            file.close()
+            raise
+        return ExternalScheduler(file, PROGRAMS[request.program], request.mode)
+
     def _same_but_live(
         self, request: params.LoadRequest, manifest: Manifest, tunables: Mapping[str, Tunable]
     ) -> Scheduler | None:
         """The running scheduler when the request asks for it with other live tunables."""
         running = self._scheduler
         if (
-            running is None
+            not isinstance(running, Scheduler)
             or self._status.object_sha256 != request.sha256
             or running.name != request.scheduler
         ):
@@ -215,12 +267,12 @@ class SchedulerHost:
                 hint="stop the program that loaded it; schedcp never evicts one",
             )
 
-    async def _swap(self, new: Scheduler, request: params.LoadRequest) -> None:
+    async def _swap(self, new: Held, sha256: str, deployment_id: str, timeout_s: float) -> None:
         replacing = self._scheduler is not None
         began = time.monotonic_ns()
         await self._end_scheduler()
         try:
-            now = await asyncio.to_thread(new.attach, self._scx.snapshot, ENABLE_TIMEOUT_S)
+            now = await asyncio.to_thread(new.attach, self._scx.snapshot, timeout_s)
         except SchedulerHostError:
             self._status = SchedulerStatus(
                 attached=False, host_pid=os.getpid(), last_exit=new.exit_record()
@@ -232,16 +284,16 @@ class SchedulerHost:
             attached=True,
             scheduler=new.name,
             ops_name=new.ops_name,
-            object_sha256=request.sha256,
+            object_sha256=sha256,
             tunables=new.tunables,
-            deployment_id=request.deployment_id,
+            deployment_id=deployment_id,
             enable_seq=now.enable_seq,
             host_pid=os.getpid(),
             attached_ns=attached,
             swap_gap_us=(attached - began) // 1000 if replacing else 0,
         )
         self._watch()
-        _logger.info("attached %s (%s), ops %s", new.name, request.sha256[:12], new.ops_name)
+        _logger.info("attached %s (%s), ops %s", new.name, sha256[:12], new.ops_name)
 
     async def _end_scheduler(self) -> None:
         """Detaches on purpose: no event, no exit record."""
@@ -271,7 +323,9 @@ class SchedulerHost:
 
     def _watch(self) -> None:
         assert self._scheduler is not None
-        self._looks_left = DISABLING_LOOKS
+        external = isinstance(self._scheduler, ExternalScheduler)
+        self._looks_left = ALIVE_LOOKS if external else DISABLING_LOOKS
+        self._look_s = FAST_LOOK_S if external else SLOW_LOOK_S
         self._watched_fd = self._scheduler.wake_fd
         if self._watched_fd is not None:
             asyncio.get_running_loop().add_reader(self._watched_fd, self._look)
@@ -286,7 +340,7 @@ class SchedulerHost:
             self._look_timer = None
 
     def _look_later(self) -> None:
-        delay = FAST_LOOK_S if self._watched_fd is None else SLOW_LOOK_S
+        delay = FAST_LOOK_S if self._watched_fd is None else self._look_s
         self._look_timer = asyncio.get_running_loop().call_later(delay, self._look)
 
     def _look(self) -> None:
@@ -297,13 +351,14 @@ class SchedulerHost:
         record = scheduler.exit_record()
         if record is None:
             now = self._scx.snapshot()
-            if now.state is ScxState.ENABLED and now.ops == scheduler.ops_name:
+            if scheduler.runs(now):
                 if self._look_timer is not None:
                     self._look_timer.cancel()
                 self._look_later()
                 return
-            if now.state is ScxState.DISABLING and self._looks_left > 0:
-                # ops.exit() has not been called yet: it says why, a moment later.
+            waits = now.state is ScxState.DISABLING or scheduler.alive
+            if waits and self._looks_left > 0:
+                # ops.exit() has not been called, or the program not ended: why comes in a moment.
                 self._looks_left -= 1
                 if self._look_timer is not None:
                     self._look_timer.cancel()
@@ -311,9 +366,7 @@ class SchedulerHost:
                     DISABLING_LOOK_S, self._look
                 )
                 return
-            record = ExitRecord(
-                0, 0, "unknown", f"the kernel's state became {now.state.value}, ops {now.ops!r}"
-            )
+            record = scheduler.unexplained(now)
         self._unwatch()
         self._scheduler = None
         self._status = replace(self._status, attached=False, last_exit=record)
@@ -322,58 +375,8 @@ class SchedulerHost:
             scheduler.name, record.kind_name, record.reason, record.message,
         )  # fmt: skip
         self._broadcast("ejected", asdict(self._status))
-        scheduler.close()
-        self._on_idle()
-
-
-def read_object(path: Path) -> bytes:
-    """The bytes of a regular file of at most 16 MiB, read once; no link is followed at its end."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as e:
-        raise InvalidArgumentError(f"object: cannot open {path}: {e.strerror}") from e
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_OBJECT_BYTES:
-            raise InvalidArgumentError(
-                f"object: {path} is not a regular file of at most {MAX_OBJECT_BYTES} bytes"
-            )
-        with open(fd, "rb", closefd=False) as file:
-            return file.read(MAX_OBJECT_BYTES)
-    finally:
-        os.close(fd)
-
-
-async def _in_thread(make: Callable[[], T]) -> T:
-    """Runs `make` in a thread of its own with normal priority.
-
-    This process has a real-time priority to be able to end a scheduler that starves everybody;
-    the verifier's seconds must not starve everybody in turn.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def finish(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            if isinstance(result, Scheduler):
-                result.close()
-        elif error is not None:
-            done.set_exception(error)
+        if scheduler.alive:  # a program may take seconds to end
+            self._ending = asyncio.get_running_loop().run_in_executor(None, scheduler.close)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        result: T | None = None
-        error: BaseException | None = None
-        try:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-            result = make()
-        except (SchedcpError, OSError) as e:
-            error = e
-        except Exception as e:
-            _logger.exception("preparing a scheduler failed by a fault in this program")
-            error = SchedulerHostError(f"internal error: {e}")
-        loop.call_soon_threadsafe(finish, result, error)
-
-    threading.Thread(target=work, name="prepare", daemon=True).start()
-    return await done
+            scheduler.close()
+        self._on_idle()

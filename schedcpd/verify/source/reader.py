@@ -14,7 +14,7 @@ from schedcpd.verify.source.sandbox import MIB, Limits, SandboxRun
 from schedcpd.verify.source.toolchain import Toolchain
 
 SOURCE = "/source"
-LIMITS = Limits(cpu_s=10, wall_s=120, memory=2048 * MIB, file=24 * MIB, output=16 * MIB)
+LIMITS = Limits(cpu_s=20, wall_s=120, memory=2048 * MIB, file=24 * MIB, output=16 * MIB)
 _EXTRACT = Path(__file__).with_name("extract")
 _RUN = "import sys; sys.path.insert(0, '/code'); import extract.__main__ as run; run.main()"
 

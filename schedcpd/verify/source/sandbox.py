@@ -3,7 +3,9 @@
 
 It sees /usr of the toolchain's root, the files it was given and one directory to write to. It has
 no network, no other process, no user but nobody, and no capability. bubblewrap works for root and,
-where the kernel lets users make namespaces, for everybody.
+where the kernel lets users make namespaces, for everybody. There is no /proc either: no compiler
+needs it, and where parts of /proc are hidden (a hardened unit) the kernel refuses a new one
+(mount_too_revealing in fs/namespace.c).
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ class Sandbox:
             view += ["--symlink", f"usr/{name}", f"/{name}"]
         for name in ("etc/ld.so.cache", "etc/alternatives"):
             view += ["--ro-bind-try", str(root / name), f"/{name}"]
-        view += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+        view += ["--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp"]
         for place, path in read.items():
             view += ["--ro-bind", str(path), place]
         if out is not None:

@@ -108,6 +108,7 @@ class FakeMachine:
         self.host: FakeHost | None = None  # the daemon that is connected
         self.loading = False
         self.loads: list[str] = []
+        self.programs: list[tuple[str, str]] = []  # external ones, with their mode
         self.refuse_load = ""
         self.hang_load = False
         self.deaf = False
@@ -223,6 +224,28 @@ class FakeHost:
             return machine.status
         finally:
             machine.loading = False
+
+    async def run_program(
+        self,
+        *,
+        program: str,
+        mode: str,
+        sha256: str,
+        deployment_id: str,
+        token: str,
+        timeout_s: float,
+    ) -> SchedulerStatus:
+        assert timeout_s > 0
+        self.machine.programs.append((program, mode))
+        return await self.load(
+            scheduler=program,
+            object_path="",
+            sha256=sha256,
+            tunables={"mode": mode},
+            intents={},
+            deployment_id=deployment_id,
+            token=token,
+        )
 
     async def unload(self, reason: str) -> SchedulerStatus:
         machine = self._need()
@@ -380,6 +403,19 @@ def candidate(name: str, **tunables: Tunable) -> Candidate:
         object_sha256=f"sha-{name}",
         tunables=tunables,
         reason=f"{name} is wanted",
+    )
+
+
+def external(program: str, mode: str = "auto") -> Candidate:
+    """A policy of an external scheduler, named as its program and mode."""
+    return Candidate(
+        kind=CandidateKind.EXTERNAL,
+        policy=f"{program}-{mode}",
+        scheduler=program,
+        object_path=f"/usr/bin/{program}",
+        object_sha256=f"sha-{program}",
+        tunables={"mode": mode},
+        reason=f"{program} is wanted",
     )
 
 

@@ -19,7 +19,7 @@ from schedcpd.errors import (
 )
 from schedcpd.model import DaemonState, ExitKind, IntentClass, OutcomeKind
 
-from .rig import KERNEL_DEFAULT, Rig, candidate
+from .rig import KERNEL_DEFAULT, Rig, candidate, external
 
 RESTART = 1 << 48 | 1 << 32  # SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG
 
@@ -437,3 +437,51 @@ async def test_only_a_lost_connection_is_mended_without_a_reload(rig: Rig) -> No
     await rig.settle()
     assert rig.machine.loads == ["sha-a"]
     assert state(rig) is DaemonState.ACTIVE
+
+
+async def test_an_external_scheduler_is_run_and_led_back_from_like_any_other(rig: Rig) -> None:
+    await proven(rig, "a")
+    await rig.manager.deploy(external("scx_toy", "gaming"), source="operator", asked=True)
+    assert rig.machine.programs == [("scx_toy", "gaming")]
+    assert rig.manager.wanted == ("scx_toy-gaming", "operator")
+    rig.machine.end(ExitKind.ERROR, "its program crashed by SIGABRT")
+    await rig.settle()
+    assert rig.manager.view().current.policy == "a"  # type: ignore[union-attr]
+    assert rig.told.rollbacks[-1][:2] == ("scx_toy-gaming", "a")
+    assert "SIGABRT" in rig.manager.quarantined("sha-scx_toy", {})
+
+
+async def test_an_external_scheduler_is_what_is_gone_back_to(rig: Rig) -> None:
+    await rig.manager.deploy(external("scx_toy", "server"), source="operator", asked=True)
+    await rig.pass_canary()
+    await deploy(rig, "a")
+    await rig.restart_daemon()  # what to go back to is on disk
+    await rig.manager.rollback("too slow")
+    assert rig.machine.programs == [("scx_toy", "server")] * 2
+    assert rig.kernel.ops == "scx_toy"
+
+
+async def test_one_mode_is_the_way_back_from_another(rig: Rig) -> None:
+    await rig.manager.deploy(external("scx_toy", "auto"), source="operator", asked=True)
+    await rig.pass_canary()
+    await rig.manager.deploy(external("scx_toy", "gaming"), source="operator", asked=True)
+    back = rig.manager.view().last_known_good
+    assert back is not None
+    assert (back.policy, back.external) == ("scx_toy-auto", True)
+
+
+async def test_an_external_scheduler_that_left_the_kernel_is_started_again(rig: Rig) -> None:
+    await rig.manager.deploy(external("scx_toy"), source="operator", asked=True)
+    rig.machine.end(ExitKind.UNREG_KERN, "left the kernel", RESTART)
+    await rig.settle()
+    assert rig.machine.programs == [("scx_toy", "auto")] * 2
+    assert state(rig) is DaemonState.ACTIVE
+
+
+async def test_a_program_killed_by_an_operator_stays_off(rig: Rig) -> None:
+    await proven(rig, "a")
+    await rig.manager.deploy(external("scx_toy"), source="operator", asked=True)
+    rig.machine.end(ExitKind.UNREG, "its program was killed by SIGKILL")
+    await rig.settle()
+    assert state(rig) is DaemonState.DEFAULT
+    assert "SIGKILL" in rig.manager.held

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedcpd.deploy.scheduler_host import params
-from schedcpd.deploy.scheduler_host.service import read_object
+from schedcpd.deploy.scheduler_host.loading import read_object
 from schedcpd.errors import InvalidArgumentError
 from schedcpd.host.scheduler import WANTED_FLAGS, Stats, ops_flags
 from schedcpd.model import IntentClass

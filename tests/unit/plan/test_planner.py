@@ -371,3 +371,38 @@ def test_demand_counts_live_workloads_only() -> None:
     )
     assert (found.counts, found.examples, found.desktop) == ({BATCH: 2}, {BATCH: "a"}, False)
     assert demand_of((view("d", NORMAL, AppKind.DESKTOP_APP, True),)).desktop
+
+
+EXTERNAL = replace(
+    policy("theirs", (LATENCY, BATCH), 90, scheduler="scx_toy"),
+    external=True,
+    tunables=MappingProxyType({"mode": "gaming"}),
+)
+WITH_PROGRAM = {**OBJECTS, "scx_toy": SchedulerObject("scx_toy", "/usr/bin/scx_toy", "bb")}
+
+
+def test_an_external_scheduler_is_a_candidate_of_its_own_kind() -> None:
+    asked = situation(
+        LATENCY, policies=(*POLICIES, EXTERNAL), objects=WITH_PROGRAM, choice="theirs"
+    )
+    candidate = plan(asked).candidate
+    assert candidate.kind is CandidateKind.EXTERNAL
+    assert (candidate.scheduler, candidate.object_path) == ("scx_toy", "/usr/bin/scx_toy")
+    assert (candidate.object_sha256, candidate.tunables) == ("bb", {"mode": "gaming"})
+
+
+def test_a_missing_program_is_never_chosen_and_says_why() -> None:
+    policies, why_not = (*POLICIES, EXTERNAL), "scx_toy is not installed"
+    told = replace(situation(LATENCY, policies=policies), missing={"scx_toy": why_not})
+    made = plan(told)
+    assert made.candidate.policy == "server"
+    assert why(made, "theirs") == why_not
+    made = plan(replace(told, choice="theirs"))
+    assert made.candidate.kind is CandidateKind.DEFAULT
+    assert why_not in made.candidate.reason
+
+
+def test_what_runs_must_leave_when_its_program_is_gone() -> None:
+    running = Running("theirs", "bb", {"mode": "gaming"}, 0.0)
+    told = situation(LATENCY, running=running, policies=(*POLICIES, EXTERNAL))
+    assert plan(replace(told, missing={"scx_toy": "is gone"})).candidate.policy == "server"

@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from schedcpd.errors import MicroVmError, VerifyError
-from schedcpd.model import Candidate, KernelBuild, Verdict, VerdictOrigin
+from schedcpd.host.program_file import ProgramFinder, Programs
+from schedcpd.model import (
+    Candidate,
+    CandidateKind,
+    CheckStatus,
+    KernelBuild,
+    Verdict,
+    VerdictOrigin,
+)
 from schedcpd.verify.gate import Gate
 from schedcpd.verify.store import VerdictStore
 from schedcpd.verify.verdict import file_name, verdict_to_json
@@ -167,3 +178,59 @@ async def test_other_bytes_than_the_candidates_are_refused(bench: Bench) -> None
     bench.object.unlink()
     with pytest.raises(VerifyError, match="Cannot read"):
         await bench.gate().admit(bench.candidate(), KERNEL)
+
+
+class External:
+    """A program on the disk, and the gate with the administrator's word on it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "bin" / "scx_rusty"
+        self.path.parent.mkdir()
+        shutil.copy(os.path.realpath("/bin/sh"), self.path)
+        self.path.chmod(0o755)
+        self.directory = directory
+
+    def gate(self, *, allowed: bool) -> Gate:
+        programs = Programs(allowed, ProgramFinder((self.path.parent,), os.getuid()))
+        store = VerdictStore(self.directory, self.directory)
+        return Gate(store, Maker(), require_local_verdict=True, programs=programs)
+
+    def candidate(self) -> Candidate:
+        sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        kind, path = CandidateKind.EXTERNAL, str(self.path)
+        return Candidate(kind, "theirs", "scx_rusty", path, sha256, {"mode": "auto"}, "asked")
+
+
+async def test_an_external_scheduler_is_let_through_unverified_and_says_so(tmp_path: Path) -> None:
+    there = External(tmp_path)
+    admission = await there.gate(allowed=True).explain(there.candidate(), KERNEL)
+    verdict = admission.verdict
+    assert (verdict.passed, verdict.origin) == (False, VerdictOrigin.EXTERNAL)
+    assert verdict.id == verdict.content_id
+    assert verdict.object_sha256 == there.candidate().object_sha256
+    (check,) = verdict.checks
+    assert (check.status, check.reason) == (CheckStatus.SKIPPED, "external.not-verified")
+    for said in (check.sentence, admission.sentence):
+        assert "not verified by schedcp: run because the administrator installed" in said
+
+
+async def test_without_the_administrators_word_it_is_refused(tmp_path: Path) -> None:
+    there = External(tmp_path)
+    with pytest.raises(VerifyError, match="switched off"):
+        await there.gate(allowed=False).admit(there.candidate(), KERNEL)
+
+
+async def test_a_program_that_changed_or_went_is_refused(tmp_path: Path) -> None:
+    there = External(tmp_path)
+    candidate, gate = there.candidate(), there.gate(allowed=True)
+    with there.path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(VerifyError, match="now, the candidate is for") as refused:
+        await gate.admit(candidate, KERNEL)
+    assert "reload" in refused.value.hint
+    there.path.chmod(0o777)
+    with pytest.raises(VerifyError, match="others than root"):
+        await gate.admit(candidate, KERNEL)
+    there.path.unlink()
+    with pytest.raises(VerifyError, match="not installed"):
+        await gate.admit(candidate, KERNEL)

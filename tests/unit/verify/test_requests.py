@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from schedcpd.errors import BusyError, InvalidArgumentError, NotFoundError
+from schedcpd.verify.child import Children
 from schedcpd.verify.requests import Examiner
 
 GOOD = "version: 1\nrules: []\n"
@@ -39,7 +40,7 @@ def heard() -> Heard:
 
 @pytest_asyncio.fixture
 async def examiner(heard: Heard) -> AsyncIterator[Examiner]:
-    made = Examiner(heard)
+    made = Examiner(Children(), heard)
     yield made
     await made.close()
 

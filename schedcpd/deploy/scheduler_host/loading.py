@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an object, and the thread in which a scheduler is prepared."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from schedcpd.errors import InvalidArgumentError, SchedcpError, SchedulerHostError
+from schedcpd.host.manifest import MAX_OBJECT_BYTES
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+_logger = logging.getLogger(__name__)
+
+
+def read_object(path: Path) -> bytes:
+    """The bytes of a regular file of at most 16 MiB, read once; no link is followed at its end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as e:
+        raise InvalidArgumentError(f"object: cannot open {path}: {e.strerror}") from e
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_OBJECT_BYTES:
+            raise InvalidArgumentError(
+                f"object: {path} is not a regular file of at most {MAX_OBJECT_BYTES} bytes"
+            )
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(MAX_OBJECT_BYTES)
+    finally:
+        os.close(fd)
+
+
+async def in_thread(make: Callable[[], T]) -> T:
+    """Runs `make` in a thread of its own with normal priority.
+
+    This process has a real-time priority to be able to end a scheduler that starves everybody;
+    the verifier's seconds must not starve everybody in turn.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            if result is not None:
+                result.close()
+        elif error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            result = make()
+        except (SchedcpError, OSError) as e:
+            error = e
+        except Exception as e:
+            _logger.exception("preparing a scheduler failed by a fault in this program")
+            error = SchedulerHostError(f"internal error: {e}")
+        loop.call_soon_threadsafe(finish, result, error)
+
+    threading.Thread(target=work, name="prepare", daemon=True).start()
+    return await done

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real external schedulers, run through the daemon as a user would. Opt-in: SCHEDCP_EXTERNAL=1.
+
+Built by `tools/build-scx`, which takes a quarter of an hour once. SCHEDCP_EXTERNAL_POLICIES names
+the policies to try (default: one of each program). scx_lavd alone is in the kernel's verifier for
+more than a minute here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from schedcpd.host import process
+from schedcpd.host.scx_programs import PROGRAMS
+from schedcpd.microvm import VmSpec, resume
+
+from .installed import LIMIT_S, STATE, Installed
+from .stage import ROOT, install
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        os.environ.get("SCHEDCP_EXTERNAL") != "1",
+        reason="opt-in by SCHEDCP_EXTERNAL=1: builds scx schedulers from the crate registry",
+    ),
+]
+
+POLICIES = os.environ.get("SCHEDCP_EXTERNAL_POLICIES", "bpfland cosmos layered lavd").split()
+START_S = 400.0
+DONE = "canary over"
+SETTINGS = f"""
+policy: balanced
+deploy: {{hold_down_s: 0, max_per_hour: 1000, canary_s: 2, setbacks_per_hour: 1000}}
+external: {{enabled: true, start_timeout_s: {START_S:.0f}}}
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(
+    vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installed]:
+    built = await process.run([ROOT / "tools/build-scx"], timeout_s=3600)
+    binaries = built.check("building scx schedulers").text.strip()
+    async with resume(vm_image, limit_s=LIMIT_S) as vm:
+        await install(vm, tmp_path_factory.mktemp("installed") / "stage")
+        await vm.put(binaries, "/usr/local/bin")
+        installed = Installed(vm)
+        await installed.sh("chown -R root:root /usr/local/bin && chmod 755 /usr/local/bin/scx_*")
+        await installed.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")
+        await vm.run(["tee", "/etc/schedcp/schedcpd.yaml.d/test.yaml"], stdin=SETTINGS.encode())
+        await installed.sh("systemctl start schedcpd.service")
+        await installed.active()
+        yield installed
+
+
+async def shown(machine: Installed, policy: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(await machine.sh(f"schedctl policy show {policy} --json"))
+    return found["policy"]
+
+
+async def trusted(machine: Installed) -> None:
+    """`balanced` runs, and its canary is over: it is what is gone back to."""
+    await machine.active()
+    await machine.until(f"schedctl status | grep -q 'on trial' || echo {DONE}", DONE)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_an_external_scheduler_runs_and_its_end_is_seen(
+    machine: Installed, policy: str
+) -> None:
+    told = await shown(machine, policy)
+    assert (told["unavailable"], told["standing"]) == ("", "trial")
+    program = told["scheduler"]
+    await trusted(machine)
+    before = await machine.seq()
+    await machine.sh(f"schedctl apply {policy}", timeout_s=START_S + 60)
+    status = await machine.status()
+    assert (status["state"], status["policy"]) == ("active", policy)
+    assert (await machine.sh(f"cat {STATE}")).strip() == "enabled"
+    assert PROGRAMS[program].is_ops(
+        (await machine.sh("cat /sys/kernel/sched_ext/root/ops")).strip()
+    )
+    assert await machine.seq() > before
+    explained = await machine.sh("schedctl explain")
+    assert "not verified by schedcp" in explained
+    pid = await machine.sh(f"pgrep -x {program[:15]}")
+    assert (await machine.sh(f"readlink /proc/{pid.strip()}/exe")).strip() == told["program"]
+    assert "schedcp-scheduler.service" in await machine.sh(f"cat /proc/{pid.strip()}/cgroup")
+    # A crash: out of the kernel, into quarantine, and back to what ran well before.
+    await machine.sh(f"kill -ABRT {pid.strip()}")
+    await machine.until("schedctl log --kind outcome --json", "crashed by SIGABRT")
+    await machine.active()
+    # An operator's kill of the program: the kernel's own, until an operator's word.
+    await machine.sh(f"schedctl apply {policy}", timeout_s=START_S + 60)
+    await machine.sh(f"kill -9 $(pgrep -x {program[:15]})")
+    await machine.until("schedctl status", "killed by SIGKILL")
+    assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"
+    await machine.sh("schedctl apply balanced")
+    await machine.active()
