@@ -55,6 +55,16 @@ def test_a_good_file_passes(bpf_dir: Path, capsys: pytest.CaptureFixture[str]) -
     assert (code, found["passed"], found["kind"]) == (0, True, "policy")
 
 
+def test_what_runs_a_program_of_others_is_said_to_be_unverified(
+    bpf_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = GOOD.replace("scheduler: toy", "external: {program: scx_lavd}")
+    theirs = theirs.replace("    tunables: {latency_slice_us: 1000}\n", "")
+    code, found = outcome(theirs, bpf_dir, capsys)
+    assert (code, found["passed"]) == (0, True)
+    assert "1 run external schedulers, which nothing verifies" in json.dumps(found)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason", "word"),
     [
