@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import time
@@ -142,6 +143,7 @@ async def test_who_left_the_group_with_the_pipes_does_not_hold_us_up() -> None:
 def children() -> set[str]:
     """Process ids of this process' children, zombies too."""
     found: set[str] = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= set((task / "children").read_text().split())
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            found |= set((thread / "children").read_text().split())
     return found
