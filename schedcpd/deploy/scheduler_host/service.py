@@ -209,9 +209,12 @@ class SchedulerHost:
             host_pid=os.getpid(),
             attached_ns=attached,
             swap_gap_us=(attached - began) // 1000 if replacing else 0,
+            without=new.without,
         )
         self._watch()
         _logger.info("attached %s (%s), ops %s", new.name, sha256[:12], new.ops_name)
+        for sentence in new.without:
+            _logger.warning("this kernel is too old for all of %s: %s", new.name, sentence)
 
     async def _end_scheduler(self) -> None:
         """Detaches on purpose: no event, no exit record."""
