@@ -61,7 +61,10 @@ _LAYERED = ScxProgram(
     MappingProxyType({"auto": (json.dumps(_LAYERS, separators=(",", ":")),)}),
 )
 
-_PINNED = "--pinned-slice-us 500"
+# Boosting the holders of futexes needs /proc/kallsyms, which the scheduler host's unit cannot see
+# (ProtectKernelTunables=): with it scx_lavd would not start there.
+_LAVD = "--no-futex-boost"
+_PINNED = f"--pinned-slice-us 500 {_LAVD}"
 
 PROGRAMS: Mapping[str, ScxProgram] = MappingProxyType(
     {
@@ -99,7 +102,7 @@ PROGRAMS: Mapping[str, ScxProgram] = MappingProxyType(
                 lowlatency=f"--performance {_PINNED}",
                 powersave=f"--powersave {_PINNED}",
                 server="--performance --slice-min-us 3000 --slice-max-us 10000 "
-                "--pinned-slice-us 3000",
+                f"--pinned-slice-us 3000 {_LAVD}",
             ),
             _LAYERED,
             _program(

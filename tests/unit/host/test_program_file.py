@@ -47,6 +47,8 @@ def test_every_program_has_fixed_arguments_for_the_modes_of_scx_loader() -> None
         assert "auto" in program.modes
     assert PROGRAMS["scx_bpfland"].modes["gaming"] == ("-m", "all")
     assert PROGRAMS["scx_cosmos"].modes["auto"] == ()
+    for arguments in PROGRAMS["scx_lavd"].modes.values():
+        assert "--no-futex-boost" in arguments  # the unit hides what the boost would read
     (layers,) = PROGRAMS["scx_layered"].modes["auto"]
     assert layers.startswith('[{"name":"background"')
 
