@@ -29,6 +29,7 @@ class Vitals:
     errors: int = 0
     busy_s: float = 0.0  # of all CPUs together, idle and waiting for disks left out
     runnable: int = 0  # tasks that run or want to, at this moment
+    cpus: int = 0  # that are there to run them; 0: not known
 
 
 class VitalsReader(Protocol):
@@ -47,7 +48,13 @@ class SysVitals:
         stat = read_small(self._root + "/proc/stat", 4096) or ""
         events = read_small(self._root + "/sys/kernel/sched_ext/root/events", 16384) or ""
         load = read_small(self._root + "/proc/loadavg", 256) or ""
-        return Vitals(_waited_us(pressure), _errors(events), _busy_s(stat), _runnable(load))
+        return Vitals(
+            _waited_us(pressure),
+            _errors(events),
+            _busy_s(stat),
+            _runnable(load),
+            os.sysconf("SC_NPROCESSORS_ONLN"),
+        )
 
 
 def _waited_us(text: str) -> int | None:

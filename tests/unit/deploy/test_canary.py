@@ -19,6 +19,7 @@ from schedcpd.model import Candidate, DaemonState, IntentClass, OutcomeKind
 
 from .rig import Rig, candidate
 
+CPUS = os.sysconf("SC_NPROCESSORS_ONLN")
 USUAL, DOUBLED = 22, 23  # buckets: 4 to 8 ms, 8 to 16 ms
 
 
@@ -186,6 +187,23 @@ async def test_pressure_that_rises_ends_a_trial(rig: Rig) -> None:
     assert "tasks wait for a CPU" in rig.manager.view().reason
 
 
+@pytest.mark.parametrize(("busy", "stays"), [(4.0, True), (2.0, False)])
+async def test_a_crowd_on_full_cpus_waits_under_every_scheduler(
+    rig: Rig, busy: float, stays: bool
+) -> None:
+    """Where CPUs are left over, tasks that wait are not served: theirs is the scheduler's fault."""
+    for second in range(14):
+        assert rig.vitals.waited_us is not None
+        crowd = second >= 4
+        rig.vitals.busy_s += busy if crowd else 3.6
+        rig.vitals.waited_us += 950_000 if crowd else 100_000
+        rig.vitals.runnable = 24 if crowd else 4
+        await seconds(rig, 1, USUAL)
+        if second == 3:
+            await deploy(rig, "a")
+    assert (runs(rig) == "a") == stays
+
+
 async def test_the_kernels_error_counters_end_it_at_any_time(rig: Rig) -> None:
     await deploy(rig, "a")
     await seconds(rig, 25, USUAL)
@@ -271,7 +289,7 @@ def test_a_window_is_of_what_happened_in_it() -> None:
 
 
 def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
-    assert SysVitals(tmp_path).read() == Vitals(None, 0)
+    assert SysVitals(tmp_path).read() == Vitals(None, 0, cpus=CPUS)
     (tmp_path / "proc/pressure").mkdir(parents=True)
     (tmp_path / "proc/pressure/cpu").write_text(
         "some avg10=0.10 avg60=0.05 avg300=0.01 total=1234567\n"
@@ -285,4 +303,4 @@ def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "proc/stat").write_text("cpu  100 5 50 9000 40 1 4 0 0 0\ncpu0 1 2 3\n")
     seconds = 160 / os.sysconf("SC_CLK_TCK")
     (tmp_path / "proc/loadavg").write_text("0.20 0.18 0.12 3/80 11206\n")
-    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds, 3)
+    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds, 3, CPUS)
