@@ -24,7 +24,7 @@ STRIKES = 2  # windows in a row that share no look: one may be chance
 SETTLE_S = 2.0  # after the swap everybody was queued anew
 OWN_S = 7.0  # what it shows until then is what it is compared with where nothing else compares
 MORE_LOAD, MORE_CPUS = 1.25, 0.25  # beyond both, two loads are not alike
-FULL = 0.9  # of the CPUs' time, when they can hardly do more
+FULL = 0.9  # of the CPUs' time: they can hardly do more (a virtual one's is less than the clock's)
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def _crowded(window: Window, base: Window) -> bool:
 
     Tasks that nobody serves are more and more, too, but then the CPUs have little to do.
     """
-    full = window.cpus > 0 and window.busy >= FULL * window.cpus
+    full = window.busy > FULL * (window.busy + window.idle)
     return full and _crowd(window, base) > MORE_LOAD
 
 

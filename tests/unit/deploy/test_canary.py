@@ -19,7 +19,6 @@ from schedcpd.model import Candidate, DaemonState, IntentClass, OutcomeKind
 
 from .rig import Rig, candidate
 
-CPUS = os.sysconf("SC_NPROCESSORS_ONLN")
 USUAL, DOUBLED = 22, 23  # buckets: 4 to 8 ms, 8 to 16 ms
 
 
@@ -195,7 +194,11 @@ async def test_a_crowd_on_full_cpus_waits_under_every_scheduler(
     for second in range(14):
         assert rig.vitals.waited_us is not None
         crowd = second >= 4
-        rig.vitals.busy_s += busy if crowd else 3.6
+        work = busy if crowd else 3.6
+        rig.vitals.busy_s, rig.vitals.idle_s = (
+            rig.vitals.busy_s + work,
+            rig.vitals.idle_s + 4 - work,
+        )
         rig.vitals.waited_us += 950_000 if crowd else 100_000
         rig.vitals.runnable = 24 if crowd else 4
         await seconds(rig, 1, USUAL)
@@ -289,7 +292,7 @@ def test_a_window_is_of_what_happened_in_it() -> None:
 
 
 def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
-    assert SysVitals(tmp_path).read() == Vitals(None, 0, cpus=CPUS)
+    assert SysVitals(tmp_path).read() == Vitals(None, 0)
     (tmp_path / "proc/pressure").mkdir(parents=True)
     (tmp_path / "proc/pressure/cpu").write_text(
         "some avg10=0.10 avg60=0.05 avg300=0.01 total=1234567\n"
@@ -301,6 +304,6 @@ def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
         "SCX_EV_SELECT_CPU_FALLBACK 7\nSCX_EV_ENQ_SKIP_EXITING 1000\nSCX_EV_INSERT_NOT_OWNED 2\n"
     )
     (tmp_path / "proc/stat").write_text("cpu  100 5 50 9000 40 1 4 0 0 0\ncpu0 1 2 3\n")
-    seconds = 160 / os.sysconf("SC_CLK_TCK")
+    busy_s, idle_s = (ticks / os.sysconf("SC_CLK_TCK") for ticks in (160, 9040))
     (tmp_path / "proc/loadavg").write_text("0.20 0.18 0.12 3/80 11206\n")
-    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds, 3, CPUS)
+    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, busy_s, 3, idle_s)
