@@ -22,7 +22,7 @@ PYTEST := $(PYTHON) -m pytest -o cache_dir=$(SCHEDCP_CACHE)/pytest
 TESTS := $(PYTEST) -n 2 --dist loadfile --durations 15
 NONE_IS_FINE := || [ $$? = 5 ] # a filter in ARGS may leave none in one of the halves
 
-.PHONY: help base deps venv builder bpf vm verdicts deb unit test tests-without-vm corpus lint demo vm-shell clean clean-cache
+.PHONY: help base deps venv builder bpf vm verdicts deb unit test tests-without-vm corpus kernels lint demo vm-shell clean clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -63,6 +63,10 @@ tests-without-vm: base
 
 corpus: verdicts ## every bad and every good scheduler through the verifier (long)
 	@SCHEDCP_CORPUS=all $(PYTEST) tests/toolchain/test_corpus.py tests/vm/test_gate.py $(ARGS)
+
+KERNELS ?= 7.0 7.1 7.2
+kernels: base ## every scheduler on older kernels of backports; KERNELS="6.19 7.1" chooses
+	@SCHEDCP_KERNELS="$(KERNELS)" $(PYTEST) tests/vm/test_kernels.py $(ARGS)
 
 lint: venv ## format, lint and type-check
 	@$(PYTEST) tests/unit/test_lint.py $(ARGS)

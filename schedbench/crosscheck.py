@@ -14,15 +14,15 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from schedbench.errors import BenchError, UnlikeError
 from schedbench.evaluate.compare import MATTERS, baseline_of, effect, finite, primary
-from schedbench.evaluate.data import Data
+from schedbench.evaluate.data import Data, merge
 from schedbench.evaluate.stats import Effect
 from schedbench.model import Clock, Workload
-from schedbench.records import VERSION
+from schedbench.records import VERSION, RunRecord
 from schedbench.report import figures
 
 MOST = sys.float_info.max
@@ -126,10 +126,11 @@ def _sign(value: float) -> int:
 
 
 def crosscheck(runs: Sequence[Data]) -> CrossCheck:
-    """Each workload is taken from the one run of each clock that has it.
+    """Each workload is taken from the one run of the wall clock that has it, and from all runs of
+    the virtual clock, whose arms are put together.
 
-    Raises BenchError if two runs of a clock have the same workload, or if nothing can be compared;
-    UnlikeError if machine, size or kernel differ.
+    Raises BenchError if two runs of the wall clock have the same workload, or if nothing can be
+    compared; UnlikeError if machine, size or kernel differ, or what is put together.
     """
     of = {clock: _by_workload(runs, clock) for clock in Clock}
     _alike(runs)
@@ -172,10 +173,23 @@ def _by_workload(runs: Sequence[Data], clock: Clock) -> dict[str, Data]:
         if data.record.environment.clock is not clock:
             continue
         for workload in data.record.workloads:
-            if workload.name in found:
-                raise BenchError(f"two runs of the {clock} clock have the workload {workload.name}")
-            found[workload.name] = data
+            known = found.get(workload.name)
+            if known is not None and not data.paired:
+                raise BenchError(
+                    f"two runs of the {clock} clock have the workload {workload.name}",
+                    hint="take them in one run: boots of different hours are no pairs",
+                )
+            # A seed has one result under the virtual clock, so whole suites need not be the same.
+            found[workload.name] = (
+                data
+                if known is None
+                else merge([known, replace(data, record=_suite_of(known, data))])
+            )
     return found
+
+
+def _suite_of(known: Data, other: Data) -> RunRecord:
+    return replace(other.record, suite=known.record.suite)
 
 
 def _alike(runs: Sequence[Data]) -> None:

@@ -150,22 +150,28 @@ async def make(options: argparse.Namespace) -> int:
     guest = VmGuest(VmSpec(cores=CORES, kernel=kernel), say)
     origin = VerdictOrigin(options.origin)
     store = VerdictStore(shipped=options.out, local=options.out)
-    failed = 0
-    for path in options.objects:
-        subject = read_subject(path, options.manifest, json.loads(options.tunables))
-        machine = await guest.identity()
+    subjects = [
+        read_subject(path, options.manifest, json.loads(options.tunables))
+        for path in options.objects
+    ]
+    machine = await guest.identity()
+    together = asyncio.Semaphore(max(1, options.jobs))
+
+    async def prove(subject: Subject) -> bool:
         known = None
         if not options.force:
             known = store.find(subject.scheduler, subject.sha256, machine.kernel)
         if known is not None and not current(known, subject, machine, origin):
             known = None
         verifier = Verifier(guest, progress=functools.partial(_say_check, say, subject.scheduler))
-        verdict = known or await verifier.verify(subject, origin=origin, every=options.all)
+        async with together:
+            verdict = known or await verifier.verify(subject, origin=origin, every=options.all)
         if known is None and options.save:
             say(f"verify: {verdict.scheduler}: {store.save(verdict)}")
         print(verdict_to_json(verdict).rstrip() if options.json else report(verdict, bool(known)))
-        failed += not verdict.passed
-    return 1 if failed else 0
+        return verdict.passed
+
+    return 0 if all(await asyncio.gather(*map(prove, subjects))) else 1
 
 
 def _say_check(say: Progress, scheduler: str, check: str) -> None:
@@ -200,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-save", dest="save", action="store_false")
     sub.add_argument("--origin", choices=["local", "shipped"], default="local")
     sub.add_argument("--force", action="store_true", help="also when a verdict exists")
+    sub.add_argument("--jobs", type=int, default=1, metavar="N", help="objects proved at a time")
     sub.add_argument("--all", action="store_true", help="do not stop at the first failed check")
     sub.add_argument("--json", action="store_true")
     sub = commands.add_parser("available", help="can a verdict be made here?")

@@ -25,6 +25,7 @@ ERROR_PREFIX = NAME + ".Error."
 
 READ_TIMEOUT_S = 25.0
 PASSWORD_TIMEOUT_S = 130.0
+SWAP_TIMEOUT_S = PASSWORD_TIMEOUT_S + 600.0  # and an external scheduler's longest start
 MAX_REPLY = 64 * 1024 * 1024
 
 SERVICE = "schedcpd"
@@ -146,10 +147,10 @@ class Daemon:
         await self._call("Unpin", "s", target, change=True)
 
     async def apply(self, policy: str) -> None:
-        await self._call("Apply", "s", policy, change=True)
+        await self._call("Apply", "s", policy, change=True, timeout_s=SWAP_TIMEOUT_S)
 
     async def rollback(self, reason: str) -> None:
-        await self._call("Rollback", "s", reason, change=True)
+        await self._call("Rollback", "s", reason, change=True, timeout_s=SWAP_TIMEOUT_S)
 
     async def kill(self, reason: str, *, timeout_s: float | None) -> None:
         await self._call("Kill", "s", reason, change=True, timeout_s=timeout_s)

@@ -49,6 +49,8 @@ def _deployment(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"policy {deployment.get('policy', '')} on {deployment.get('ops_name', '')} "
             f"({deployment.get('source', '')}): {deployment.get('reason', '')}",
         )
+        for sentence in deployment.get("without") or []:
+            yield "without", f"{sentence} (this kernel is too old for it)"
     canary = content.get("canary")
     if canary:
         yield "canary", _canary(canary)

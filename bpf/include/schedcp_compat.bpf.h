@@ -30,6 +30,9 @@
 #define ENOMEM 12
 #define E2BIG  7
 #endif
+#ifndef PF_EXITING
+#define PF_EXITING 0x00000004
+#endif
 #ifndef PF_KTHREAD
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h: macros are not in BTF */
 #endif
@@ -44,7 +47,9 @@
 #define SC_ENUM(type, name)	       bpf_core_enum_value(enum type, name)
 #define SC_KICK_IDLE		       SC_ENUM(scx_kick_flags, SCX_KICK_IDLE)
 #define SC_KICK_PREEMPT		       SC_ENUM(scx_kick_flags, SCX_KICK_PREEMPT)
+#define SC_WAKE_SYNC		       SC_ENUM(scx_wake_flags, SCX_WAKE_SYNC)
 #define SC_ENQ_WAKEUP		       SC_ENUM(scx_enq_flags, SCX_ENQ_WAKEUP)
+#define SC_ENQ_LAST		       SC_ENUM(scx_enq_flags, SCX_ENQ_LAST)
 #define SC_ENQ_PREEMPT		       SC_ENUM(scx_enq_flags, SCX_ENQ_PREEMPT)
 #define SC_TASK_QUEUED		       SC_ENUM(scx_ent_flags, SCX_TASK_QUEUED)
 #define SC_DSQ_LOCAL		       SC_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL)
@@ -199,6 +204,8 @@ static inline bool sc_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct
 	return scx_bpf_dispatch_vtime_from_dsq(it, p, dsq_id, 0);
 }
 
+struct task_struct *scx_bpf_dsq_peek(u64 dsq_id) __ksym __weak;
+
 /* The vtime of a DSQ's first task in *vtime. False: the DSQ is empty. */
 static inline bool sc_first_vtime(u64 dsq_id, u64 *vtime)
 {
@@ -206,10 +213,18 @@ static inline bool sc_first_vtime(u64 dsq_id, u64 *vtime)
 	struct task_struct *p = NULL;
 	bool found = false;
 
+	/* Both since 7.1; the peek of 6.19 may miss what was moved. */
+	if (bpf_ksym_exists(scx_bpf_dsq_peek) &&
+	    bpf_ksym_exists(scx_bpf_dsq_move_to_local___v2___kernel)) {
+		p = scx_bpf_dsq_peek(dsq_id);
+		if (p)
+			*vtime = p->scx.dsq_vtime;
+		return p;
+	}
 	if (!bpf_iter_scx_dsq_new(&it, dsq_id, 0))
 		p = bpf_iter_scx_dsq_next(&it);
 	if (p) {
-		*vtime = BPF_CORE_READ(p, scx.dsq_vtime);
+		*vtime = p->scx.dsq_vtime;
 		found = true;
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -231,7 +246,7 @@ static inline void sc_set_slice(struct task_struct *p, u64 slice)
 /* The kernfs id of a cgroup: what stat(1) shows as the inode of its directory. */
 static inline u64 sc_cgroup_id(struct cgroup *cgrp)
 {
-	return BPF_CORE_READ(cgrp, kn, id);
+	return cgrp->kn->id;
 }
 
 /* The id of the ancestor at `level` (0 is the root, cgrp->level the cgroup itself). */
@@ -243,13 +258,13 @@ static inline u64 sc_ancestor_id(struct cgroup *cgrp, u32 level)
 
 	if (bpf_probe_read_kernel(&ancestor, sizeof(ancestor), slot) || !ancestor)
 		return 0;
-	return sc_cgroup_id(ancestor);
+	return BPF_CORE_READ(ancestor, kn, id);
 }
 
 /* The cgroup of a task on the default hierarchy, whatever controllers it has. */
 static inline struct cgroup *sc_task_cgroup(struct task_struct *p)
 {
-	return BPF_CORE_READ(p, cgroups, dfl_cgrp);
+	return p->cgroups->dfl_cgrp;
 }
 
 #endif

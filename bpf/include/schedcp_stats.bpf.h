@@ -53,42 +53,33 @@ static inline u32 stats_log2(u64 v)
 	return n + (v >> 1);
 }
 
-static inline void stats_add_run(struct intent_stats *stats, u64 delay_ns, u32 bucket)
+static inline void stats_add(struct intent_stats *stats, bool got, u64 delay_ns, u64 run_ns,
+			     bool preempted)
 {
+	stats->run_ns += run_ns;
+	stats->preemptions += preempted;
+	if (!got)
+		return;
 	stats->runs++;
 	stats->delay_ns += delay_ns;
-	stats->delay_hist[bucket & (INTENT_HIST_BUCKETS - 1)]++;
+	stats->delay_hist[stats_log2(delay_ns) & (INTENT_HIST_BUCKETS - 1)]++;
 }
 
-/* A task got a CPU after waiting `delay_ns`. */
-static inline void stats_run(u32 class, u64 owner, u64 delay_ns)
-{
-	u32 bucket = stats_log2(delay_ns);
-	struct intent_stats *stats;
-
-	stats = bpf_map_lookup_elem(&class_stats, &class);
-	if (stats)
-		stats_add_run(stats, delay_ns, bucket);
-	stats = owner ? bpf_map_lookup_elem(&cgroup_stats, &owner) : NULL;
-	if (stats)
-		stats_add_run(stats, delay_ns, bucket);
-}
-
-/* A task had a CPU for `run_ns`, and lost it unwillingly if `preempted`. */
-static inline void stats_stop(u32 class, u64 owner, u64 run_ns, bool preempted)
+/*
+ * A task had a CPU for `run_ns`, and lost it unwillingly if `preempted`. If `got`, this is the first
+ * heard of that run, for which it had waited `delay_ns`.
+ */
+static inline void stats_ran(u32 class, u64 owner, bool got, u64 delay_ns, u64 run_ns,
+			     bool preempted)
 {
 	struct intent_stats *stats;
 
 	stats = bpf_map_lookup_elem(&class_stats, &class);
-	if (stats) {
-		stats->run_ns += run_ns;
-		stats->preemptions += preempted;
-	}
+	if (stats)
+		stats_add(stats, got, delay_ns, run_ns, preempted);
 	stats = owner ? bpf_map_lookup_elem(&cgroup_stats, &owner) : NULL;
-	if (stats) {
-		stats->run_ns += run_ns;
-		stats->preemptions += preempted;
-	}
+	if (stats)
+		stats_add(stats, got, delay_ns, run_ns, preempted);
 }
 
 #endif

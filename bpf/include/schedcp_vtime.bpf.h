@@ -7,6 +7,8 @@
 #define SHARE_ONE (1ULL << 20)
 #define SHARE_MIN (1ULL << 4)
 
+#define VTIME_FAR (1ULL << 62) /* added to a time: after every other one */
+
 static inline bool vtime_before(u64 a, u64 b)
 {
 	return (s64)(a - b) < 0;
@@ -22,10 +24,40 @@ static inline u64 vtime_max(u64 a, u64 b)
 	return vtime_before(a, b) ? b : a;
 }
 
+/*
+ * Where the tasks of one time line stand. Moved on by those that are chosen, who are mostly the furthest
+ * back; but one may be far ahead and chosen since no other may run there, or since a CPU was idle.
+ * Who wakes up is placed by the line and would wait for all of that. So the line is never moved
+ * faster than `cpus` busy CPUs move it.
+ */
+struct vtime_line {
+	u64 now;
+	u64 moved_at; /* when, in nanoseconds */
+};
+
+#define VTIME_PAUSE_NS 200000000ULL /* the longest time in which it was not moved that counts */
+
+static inline void vtime_move(struct vtime_line *line, u64 vtime, u64 now_ns, u32 cpus)
+{
+	u64 passed = now_ns - line->moved_at, before = line->now;
+
+	if (!vtime_before(before, vtime) || (s64)passed <= 0)
+		return;
+	passed = passed < VTIME_PAUSE_NS ? passed : VTIME_PAUSE_NS;
+	line->moved_at = now_ns;
+	line->now = vtime_min(vtime, before + passed * cpus);
+}
+
 /* How far virtual time moves for `ns` on a CPU: one for one for who owns the whole machine. */
 static inline u64 vtime_charge(u64 ns, u64 share)
 {
 	return ns * SHARE_ONE / (share < SHARE_MIN ? SHARE_MIN : share);
+}
+
+/* A quarter of the way from an average to a new value. */
+static inline u64 average(u64 old, u64 now)
+{
+	return old - old / 4 + now / 4;
 }
 
 #endif

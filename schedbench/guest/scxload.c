@@ -9,6 +9,8 @@
  *                          or false
  *     --intent DIR=CLASS   the cgroup at DIR wants CLASS (latency, interactive, normal, batch,
  *                          background); written before the scheduler starts
+ *     --hint KIND:WHAT=US  a task will use US microseconds of CPU time in its life, if its thread id
+ *                          (pid:N), its command (comm:NAME) or its cgroup (cgroup:DIR) is this one
  *     --ops NAME           refuse an object with other ops
  *     --background DIR     return as soon as the scheduler runs; DIR gets `pid` and `log`
  *   scxload --stop DIR     end the one in the background, print its log and its exit record
@@ -53,8 +55,8 @@ static const char *const WANTED[] = {
 };
 
 struct options {
-	const char *set[MAX_OPTIONS], *intent[MAX_OPTIONS];
-	int nr_set, nr_intent;
+	const char *set[MAX_OPTIONS], *intent[MAX_OPTIONS], *hint[MAX_OPTIONS];
+	int nr_set, nr_intent, nr_hint;
 	const char *ops, *background, *object;
 };
 
@@ -343,6 +345,42 @@ static void write_intent(struct bpf_object *object, const char *option)
 	bpf_map_update_elem(generation, &zero, &count, BPF_ANY);
 }
 
+/* KIND:WHAT=US, into the maps of bpf/include/schedcp_hints.bpf.h. */
+static void write_hint(struct bpf_object *object, const char *option)
+{
+	char what[4096], map_name[4112], comm[16] = {};
+	uint64_t work_us = strtoull(split(option, what, sizeof(what), "--hint"), NULL, 0), count;
+	int map, generation = bpf_object__find_map_fd_by_name(object, "hints_generation");
+	uint32_t pid, zero = 0;
+	const void *key = NULL;
+	struct stat status;
+	char *name = strchr(what, ':');
+
+	if (!name || !work_us)
+		die("--hint %s: KIND:WHAT=MICROSECONDS is wanted", option);
+	*name++ = 0;
+	if (!strcmp(what, "pid")) {
+		pid = (uint32_t)strtoul(name, NULL, 10);
+		key = &pid;
+	} else if (!strcmp(what, "comm")) {
+		memcpy(comm, name, strnlen(name, sizeof(comm) - 1));
+		key = comm;
+	} else if (!strcmp(what, "cgroup")) {
+		if (stat(name, &status))
+			die("--hint %s: %s", option, strerror(errno));
+		key = &status.st_ino;
+	}
+	snprintf(map_name, sizeof(map_name), "hints_%s", what);
+	map = key ? bpf_object__find_map_fd_by_name(object, map_name) : -1;
+	if (map < 0 || generation < 0)
+		die("--hint %s: the object has no hints by %s", option, what);
+	if (bpf_map_update_elem(map, key, &work_us, BPF_ANY) ||
+	    bpf_map_lookup_elem(generation, &zero, &count))
+		die("--hint %s: %s", option, strerror(errno));
+	count++;
+	bpf_map_update_elem(generation, &zero, &count, BPF_ANY);
+}
+
 /* Prints the exit record. False: the scheduler has not been ended, or keeps none. */
 static bool print_exit(struct bpf_object *object)
 {
@@ -481,6 +519,7 @@ static struct options parse(int argc, char **argv)
 	static const struct option LONG[] = {
 		{ "set", required_argument, NULL, 's' },
 		{ "intent", required_argument, NULL, 'i' },
+		{ "hint", required_argument, NULL, 'h' },
 		{ "ops", required_argument, NULL, 'o' },
 		{ "background", required_argument, NULL, 'b' },
 		{ "stop", required_argument, NULL, 'x' },
@@ -490,17 +529,19 @@ static struct options parse(int argc, char **argv)
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", LONG, NULL)) != -1) {
-		if (options.nr_set == MAX_OPTIONS || options.nr_intent == MAX_OPTIONS)
-			die("more than %d --set or --intent", MAX_OPTIONS - 1);
+		if (options.nr_set == MAX_OPTIONS || options.nr_intent == MAX_OPTIONS ||
+		    options.nr_hint == MAX_OPTIONS)
+			die("more than %d --set, --intent or --hint", MAX_OPTIONS - 1);
 		switch (option) {
 		case 's': options.set[options.nr_set++] = optarg; break;
 		case 'i': options.intent[options.nr_intent++] = optarg; break;
+		case 'h': options.hint[options.nr_hint++] = optarg; break;
 		case 'o': options.ops = optarg; break;
 		case 'b': options.background = optarg; break;
 		case 'x': exit(stop(optarg));
 		default:
-			die("usage: scxload [--set N=V] [--intent DIR=CLASS] [--ops NAME] "
-			    "[--background DIR] OBJECT | --stop DIR");
+			die("usage: scxload [--set N=V] [--intent DIR=CLASS] [--hint KIND:WHAT=US] "
+			    "[--ops NAME] [--background DIR] OBJECT | --stop DIR");
 		}
 	}
 	if (optind != argc - 1)
@@ -531,6 +572,8 @@ int main(int argc, char **argv)
 		die("the kernel refused %s: %s", options.object, strerror(errno));
 	for (int i = 0; i < options.nr_intent; i++)
 		write_intent(object, options.intent[i]);
+	for (int i = 0; i < options.nr_hint; i++)
+		write_hint(object, options.hint[i]);
 	link = bpf_map__attach_struct_ops(struct_ops(object));
 	if (!link)
 		die("attach: %s", strerror(errno));

@@ -95,6 +95,9 @@ def status_from_json(data: Mapping[str, Any]) -> SchedulerStatus:
             )
     if "attached" not in values:
         raise SchedulerHostError("scheduler host's status: attached is missing")
+    without = data.get("without", [])
+    if not isinstance(without, list):
+        raise SchedulerHostError("scheduler host's status: without: expected list")
     exit_ = data.get("last_exit")
     record = None
     if isinstance(exit_, Mapping):
@@ -105,7 +108,7 @@ def status_from_json(data: Mapping[str, Any]) -> SchedulerStatus:
             message=str(exit_.get("message", "")),
             dump=str(exit_.get("dump", "")),
         )
-    return SchedulerStatus(**values, last_exit=record)
+    return SchedulerStatus(**values, without=tuple(map(str, without)), last_exit=record)
 
 
 class HostClient:

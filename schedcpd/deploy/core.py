@@ -192,4 +192,5 @@ def running(deployment: Deployment, status: SchedulerStatus) -> Deployment:
         ops_name=status.ops_name,
         enable_seq=status.enable_seq,
         host_pid=status.host_pid,
+        without=status.without,
     )

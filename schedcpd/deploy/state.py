@@ -40,6 +40,7 @@ class Deployment:
     host_pid: int = 0
     slo_delay_p99_us: Mapping[str, float] = field(default_factory=dict)  # by class
     promoted: bool = False  # its canary is over
+    without: tuple[str, ...] = ()  # what this kernel cannot do for it
     external: bool = False  # `scheduler` is a program, `object_path` where it is
 
     @property
@@ -189,6 +190,10 @@ def _deployment(data: object, where: str) -> Deployment:
         _expect(values.get(key, 0), int, f"{where}.{key}")
     for key in ("promoted", "external"):
         _expect(values.get(key, False), bool, f"{where}.{key}")
+    without = values.get("without", ())
+    if not isinstance(without, list | tuple):
+        raise TypeError(f"{where}.without: expected list, found {type(without).__name__}")
+    values["without"] = tuple(str(sentence) for sentence in without)
     promises = _expect(values.get("slo_delay_p99_us", {}), dict, f"{where}.slo_delay_p99_us")
     values["slo_delay_p99_us"] = {IntentClass(c).value: float(us) for c, us in promises.items()}
     return Deployment(**values)

@@ -46,6 +46,7 @@ class ExternalScheduler:
     def __init__(self, file: ProgramFile, program: ScxProgram, mode: str) -> None:
         self.name, self.ops_name = program.name, program.ops
         self.tunables: dict[str, Tunable] = {MODE: mode}
+        self.without: tuple[str, ...] = ()  # it knows its kernel, and we do not look into it
         self._file: ProgramFile | None = file
         self._program = program
         self._arguments = program.modes[mode]

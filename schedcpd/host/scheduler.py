@@ -35,6 +35,13 @@ WANTED_FLAGS = (
     "SCX_OPS_KEEP_BUILTIN_IDLE",
     "SCX_OPS_ALLOW_QUEUED_WAKEUP",
 )
+# What is lost where a kernel lacks an op of ours or a flag (kernel/sched/ext.c).
+LOSSES = {
+    "cgroup_set_bandwidth": "cpu.max of cgroups is not kept",
+    "cgroup_set_idle": "cpu.idle of cgroups is not heeded",
+    "SCX_OPS_ENQ_MIGRATION_DISABLED": "a task that must not migrate now goes before all others",
+    "SCX_OPS_ALLOW_QUEUED_WAKEUP": "a wake-up of another CPU's task costs that CPU's lock",
+}
 HIST_BUCKETS = 64
 _STATS = struct.Struct(f"={4 + HIST_BUCKETS}Q")  # struct intent_stats
 _RECORD = struct.Struct("=Qq128s1024s")  # struct exit_record
@@ -54,6 +61,11 @@ def ops_flags(wanted: int, known: Mapping[str, int]) -> int:
         if wanted >> bit & 1:
             flags |= known.get(name, 0)
     return flags
+
+
+def losses(missing: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for each op or flag that a kernel lacks: what its user loses."""
+    return tuple(LOSSES.get(name, f"it has no {name}") for name in missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,7 @@ class Scheduler:
                     f"{name}: the object's ops are {self.ops_name!r}, the manifest's {ops!r}"
                 )
             with kernel_btf() as kernel:
-                self.dropped_ops = self._fit(kernel)
+                self.without = self._fit(kernel)
             self._object.set_globals(tunables)
             before_load(self._object)
             self._object.load()
@@ -145,8 +157,10 @@ class Scheduler:
         known = kernel.enum("scx_ops_flags")
         if not known:
             raise UnsupportedError("this kernel's BTF has no sched_ext")
-        wanted = self._object.globals().get("wanted_flags", 0)
-        return self._object.fit_ops(ops_flags(int(wanted), known), kernel)
+        wanted = int(self._object.globals().get("wanted_flags", 0))
+        dropped = self._object.fit_ops(ops_flags(wanted, known), kernel)
+        flags = (name for bit, name in enumerate(WANTED_FLAGS) if wanted >> bit & 1)
+        return losses([*dropped, *(name for name in flags if name in LOSSES and name not in known)])
 
     # ------------------------------------------------------------ life
 

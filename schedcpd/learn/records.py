@@ -72,6 +72,7 @@ def deployment(
             "tunables": dict(status.tunables),
             "enable_seq": status.enable_seq,
             "swap_gap_us": status.swap_gap_us,
+            "without": list(status.without),
         },
     )
 

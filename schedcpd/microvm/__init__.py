@@ -23,7 +23,12 @@ from pathlib import Path
 from schedcpd.microvm import snapshot
 from schedcpd.microvm.cache import Progress, stderr_progress
 from schedcpd.microvm.errors import VmDiedError, VmFrozenError, VmGoneError, VmTimeLimitError
-from schedcpd.microvm.kernel import GuestKernel, installed_kernel, stable_kernel
+from schedcpd.microvm.kernel import (
+    GuestKernel,
+    installed_kernel,
+    series_kernel,
+    stable_kernel,
+)
 from schedcpd.microvm.machine import GuestResult
 from schedcpd.microvm.spec import Accelerator, ThreadMode, VmSpec
 from schedcpd.microvm.vm import MicroVm
@@ -43,6 +48,7 @@ __all__ = [
     "build",
     "installed_kernel",
     "resume",
+    "series_kernel",
     "stable_kernel",
 ]
 

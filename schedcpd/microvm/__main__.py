@@ -42,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--memory-mib", type=int, default=1024)
         sub.add_argument(
             "--kernel",
-            choices=("backports", "stable"),
+            metavar="backports|stable|SERIES",
             default="backports",
-            help="stable: trixie's own, without sched_ext",
+            help="stable: trixie's own, without sched_ext; a series: an older one, such as 7.1",
         )
         if name == "run":
             sub.add_argument("--cold", action="store_true", help="boot instead of resuming")
@@ -64,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _spec(args: argparse.Namespace) -> VmSpec:
-    stable = args.kernel == "stable"
+    other = None
+    if args.kernel == "stable":
+        other = await kernel.stable_kernel(stderr_progress())
+    elif args.kernel != "backports":
+        other = await kernel.series_kernel(args.kernel, stderr_progress())
     return VmSpec(
         sockets=args.sockets,
         dies=args.dies,
@@ -72,7 +76,7 @@ async def _spec(args: argparse.Namespace) -> VmSpec:
         threads=args.threads,
         numa_nodes=args.numa_nodes,
         memory_mib=args.memory_mib,
-        kernel=await kernel.stable_kernel(stderr_progress()) if stable else None,
+        kernel=other,
     )
 
 

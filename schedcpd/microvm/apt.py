@@ -31,8 +31,11 @@ class PrivateApt:
     async def show(self, package: str) -> str:
         return await self._run("apt-cache", "show", "--no-all-versions", package)
 
+    async def names(self, prefix: str) -> list[str]:
+        return (await self._run("apt-cache", "pkgnames", prefix)).split()
+
     async def knows(self, package: str) -> bool:
-        return bool((await self._run("apt-cache", "pkgnames", package)).split())
+        return bool(await self.names(package))
 
     async def download(self, packages: list[str], directory: Path) -> list[Path]:
         """Fetches these .deb files, verified by apt."""

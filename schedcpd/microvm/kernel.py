@@ -108,16 +108,49 @@ async def stable_kernel(progress: Progress) -> GuestKernel:
         return await _fetch("trixie", progress, folder)
 
 
-async def _fetch(suite: str, progress: Progress, folder: Path | None = None) -> GuestKernel:
+async def series_kernel(series: str, progress: Progress) -> GuestKernel:
+    """The newest kernel of a series that backports keeps beside its newest one, such as "7.1".
+
+    The cached one if there is one. Raises MicroVmError, which names the series there are.
+    """
+    folder = cache_dir() / "kernel-series"
+    for built in folder.glob(f"{series}.*/usr/lib/modules/*/modules.builtin"):
+        return _unpacked(built.parents[4], built.parent.name)
+    async with async_locked(folder / "lock"):
+        apt = await private_apt([SUITE], progress)
+        newest = newest_of_series(await apt.names("linux-image-"))
+        if series not in newest:
+            raise MicroVmError(
+                f"{SUITE} has no kernel {series}", hint=f"it has {', '.join(newest)}"
+            )
+        return await _fetch(SUITE, progress, folder, newest[series])
+
+
+def newest_of_series(packages: list[str]) -> dict[str, str]:
+    """Series ("7.1") to the newest release of it, of the packages that are cloud kernels."""
+    found: dict[tuple[int, int], tuple[int, str]] = {}
+    for package in packages:
+        match = re.fullmatch(r"linux-image-((\d+)\.(\d+)\.(\d+)\+\S*cloud-amd64)", package)
+        if match is not None:
+            series, patch = (int(match[2]), int(match[3])), int(match[4])
+            found[series] = max(found.get(series, (-1, "")), (patch, match[1]))
+    return {f"{a}.{b}": found[a, b][1] for a, b in sorted(found)}
+
+
+async def _fetch(
+    suite: str, progress: Progress, folder: Path | None = None, release: str = ""
+) -> GuestKernel:
     apt = await private_apt([suite], progress)
-    image = await _depends(apt, META_PACKAGE, r"linux-image-\d\S*-cloud-amd64")
-    release = image.removeprefix("linux-image-")
+    if not release:
+        image = await _depends(apt, META_PACKAGE, r"linux-image-\d\S*-cloud-amd64")
+        release = image.removeprefix("linux-image-")
     target = (folder or cache_dir() / "kernel") / release
     found = _unpacked(target, release)
     if (found.modules / "modules.builtin").exists():
         return found
     progress(f"kernel: fetching {release} from {suite}")
-    names = [image, *(f"linux-{part}-{release}" for part in ("base", "binary", "modules"))]
+    parts = ("image", "base", "binary", "modules")
+    names = [f"linux-{part}-{release}" for part in parts]
     with made_whole(target) as scratch:
         debs = await apt.download([n for n in names if await apt.knows(n)], scratch / "debs")
         for deb in debs:

@@ -78,6 +78,7 @@ class SchedulerStatus:
     host_pid: int = 0
     attached_ns: int = 0
     swap_gap_us: int = 0  # time in the kernel's default between two schedulers
+    without: tuple[str, ...] = ()  # sentences: what this kernel cannot do for it
     last_exit: ExitRecord | None = None
 
 

@@ -118,7 +118,8 @@ REFUSED_HELPERS = {
     177: "trace_vprintk",
 }
 
-# Kernel functions, without a `___suffix` of the object's own.
+# Kernel functions, without a `___suffix` of the object's own; and one variable, to be read: which
+# CPUs share a last-level cache (kernel/sched/topology.c).
 KFUNCS = re.compile(
     r"""
       (__)?scx_bpf_[a-z0-9_]+
@@ -130,6 +131,7 @@ KFUNCS = re.compile(
     | bpf_(obj_new|obj_drop|refcount_acquire|percpu_obj_new|percpu_obj_drop)(_impl)?
     | bpf_(list|rbtree)_[a-z_]+
     | bpf_(cast_to_kern_ctx|rdonly_cast)
+    | sd_llc_id
     """,
     re.VERBOSE,
 )

@@ -200,3 +200,5 @@ def test_which_policy_follows(repository: Repository, book: RuleBook) -> None:
     assert chosen(repository, book, firefox, pipewire, make) == "desktop"
     assert chosen(repository, book, firefox, pipewire, power=Power.BATTERY) == "desktop-battery"
     assert chosen(repository, book, profile("restic")) == "balanced"
+    assert chosen(repository, book, profile("restic"), power=Power.BATTERY) == "battery"
+    assert chosen(repository, book, ssh, power=Power.AC) == "balanced"

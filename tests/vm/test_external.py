@@ -103,3 +103,39 @@ async def test_an_external_scheduler_runs_and_its_end_is_seen(
     assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"
     await machine.sh("schedctl apply balanced")
     await machine.active()
+
+
+async def test_it_outlives_the_daemon_and_not_its_host(machine: Installed) -> None:
+    policy = POLICIES[0]
+    program = (await shown(machine, policy))["scheduler"]
+    await trusted(machine)
+    await machine.sh(f"schedctl apply {policy}", timeout_s=START_S + 60)
+    seq, before = await machine.seq(), await machine.status()
+    daemon = await machine.pid("schedcpd")
+    await machine.sh(f"kill -9 {daemon}")
+    await machine.until("systemctl show -p MainPID -p SubState schedcpd", "running")
+    await machine.until("schedctl status", "active")
+    after = await machine.status()
+    assert (after["policy"], after["deployment_id"]) == (policy, before["deployment_id"])
+    assert await machine.seq() == seq
+    await machine.sh(f"kill -9 {await machine.pid('schedcp-scheduler')}")
+    await machine.until(f"cat {STATE}", "disabled")
+    assert await machine.sh(f"pgrep -x {program} || true") == ""
+    await machine.until("schedctl status", "scheduler host ended")
+    await machine.sh("schedctl apply balanced")
+    await machine.active()
+
+
+async def test_the_kill_switch_does_not_wait_for_one_that_loads(machine: Installed) -> None:
+    """scx_lavd is in the verifier for a minute here; others are killed while they run."""
+    policy = POLICIES[-1]
+    program = (await shown(machine, policy))["scheduler"]
+    await trusted(machine)
+    await machine.sh(f"systemd-run --quiet --unit=applying schedctl apply {policy}")
+    await machine.until(f"pgrep -x {program}", "\n")
+    await machine.sh("schedctl kill", timeout_s=60)
+    assert (await machine.sh(f"cat {STATE}")).strip() == "disabled"
+    assert await machine.sh(f"pgrep -x {program} || true") == ""
+    assert (await machine.status())["state"] == "killed"
+    await machine.sh("schedctl resume")
+    await machine.active()

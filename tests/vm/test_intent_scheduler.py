@@ -1,87 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The intent scheduler and its host on a real kernel.
+"""The schedulers and their host on a real kernel.
 
-Each test is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under TCG on a
-busy machine milliseconds mean little, but shares and orders hold.
+Each test of `intent` is one scenario of guest/intent_guest.py. Bounds are ratios and wide: under
+TCG on a busy machine milliseconds mean little, but shares and orders hold.
 """
 
 from __future__ import annotations
 
-import asyncio
-import io
-import json
-import subprocess
-import tarfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from schedcpd.microvm import MicroVm, VmSpec, build, resume
+from schedcpd.microvm import MicroVm, VmSpec
 from schedcpd.model import ExitKind
+from tests.vm.hosted import FAMILY, hosted, scenario, serves_a_mixed_load
 
-TOP = Path(__file__).parents[2]
 SPEC = VmSpec(cores=2)
-HOST = """#!/bin/sh
-exec env PYTHONPATH=/opt/schedcp PYTHONDONTWRITEBYTECODE=1 \\
-    python3 -m schedcpd.deploy.scheduler_host "$@"
-"""
-SETUP = """set -e
-chmod 755 /usr/libexec/schedcp/scheduler-host
-mkdir -p /run/schedcp /var/lib/schedcp
-systemctl daemon-reload
-systemctl start schedcp-scheduler.socket
-"""
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 
-def _built(*argv: str) -> Path:
-    command = [str(TOP / "tools/build-bpf"), *argv]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=600)
-    return Path(done.stdout.strip())
-
-
-def _payload(folder: Path) -> Path:
-    """What the guest needs, with guest paths, as a tar file."""
-    target = folder / "payload.tar"
-    with tarfile.open(target, "w") as tar:
-        for path in sorted((TOP / "schedcpd").rglob("*.py")):
-            tar.add(path, f"opt/schedcp/{path.relative_to(TOP)}")
-        tar.add(TOP / "tests/vm/guest/intent_guest.py", "opt/schedcp/intent_guest.py")
-        for unit in ("schedcp-scheduler.service", "schedcp-scheduler.socket"):
-            tar.add(TOP / "systemd" / unit, f"etc/systemd/system/{unit}")
-        for built in (_built(), _built("tests/vm/schedulers")):
-            for path in sorted(built.glob("*.*")):
-                tar.add(path, f"opt/bpf/{path.name}")
-        script = tarfile.TarInfo("usr/libexec/schedcp/scheduler-host")
-        script.size = len(HOST)
-        tar.addfile(script, io.BytesIO(HOST.encode()))
-    return target
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guest(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MicroVm]:
-    payload = await asyncio.to_thread(_payload, tmp_path_factory.mktemp("payload"))
-    await build(SPEC)
-    async with resume(SPEC, limit_s=1800) as vm:
-        await vm.put(payload, "/root/payload.tar")
-        (await vm.run(["tar", "-xf", "/root/payload.tar", "-C", "/"], timeout_s=60)).check()
-        (await vm.run(["sh", "-c", SETUP], timeout_s=60)).check()
+    async with hosted(SPEC, tmp_path_factory.mktemp("payload")) as vm:
         yield vm
-
-
-async def scenario(vm: MicroVm, name: str, *argv: str, timeout_s: float = 180) -> dict[str, Any]:
-    result = await vm.run(
-        ["python3", "/opt/schedcp/intent_guest.py", name, *argv],
-        timeout_s=timeout_s,
-        env={"PYTHONPATH": "/opt/schedcp", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    answer = json.loads(result.check().text)
-    assert isinstance(answer, dict)
-    return answer
 
 
 async def test_load_live_change_unload(guest: MicroVm) -> None:
@@ -158,6 +102,18 @@ async def test_a_crowd_behind_hogs_all_runs(guest: MicroVm) -> None:
     assert seen["hogs"]["run_ns"] > seen["crowd"]["run_ns"]
 
 
+async def test_cpu_max_is_kept(guest: MicroVm) -> None:
+    seen = await scenario(guest, "limits")
+    assert seen["attached"]
+    assert seen["events"] == []
+    assert seen["alone"] == pytest.approx(0.3, rel=0.25), seen
+    limited, other = seen["beside"]
+    assert limited < 0.3 * 1.25, seen  # though its class goes before
+    assert other > 0.7 * (seen["cpus"] - 0.3), seen  # what it may not use is not lost
+    assert seen["raised"] == pytest.approx(0.6, rel=0.25), seen
+    assert seen["unlimited"] > 0.7 * seen["cpus"], seen
+
+
 async def test_the_default_returns_when_the_host_is_killed(guest: MicroVm) -> None:
     seen = await scenario(guest, "kill")
     assert seen["disabled_s"] < 5
@@ -220,3 +176,8 @@ async def test_sixty_seconds_of_stress(guest: MicroVm) -> None:
     assert seen["rounds"] >= 3  # how many depends on the machine under the VM
     for name in ("interactive", "normal", "batch"):
         assert seen["classes"][name]["runs"] > 0
+
+
+@pytest.mark.parametrize("scheduler", FAMILY)
+async def test_the_family_serves_a_mixed_load(guest: MicroVm, scheduler: str) -> None:
+    await serves_a_mixed_load(guest, scheduler)

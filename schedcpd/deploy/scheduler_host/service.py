@@ -4,35 +4,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Protocol
 
 from schedcpd import __version__
 from schedcpd.deploy.scheduler_host import params
-from schedcpd.deploy.scheduler_host.loading import in_thread, read_object
-from schedcpd.deploy.token import SCOPE_HOST, SCOPE_PROGRAM, program_values
+from schedcpd.deploy.scheduler_host.checks import Checks, Held, TokenVerifier
+from schedcpd.deploy.scheduler_host.loading import in_thread
 from schedcpd.errors import (
     BusyError,
-    ConfigErrors,
-    ForeignSchedulerError,
-    InvalidArgumentError,
     NotFoundError,
     SchedulerHostError,
-    UnsupportedError,
 )
 from schedcpd.host.external import ExternalScheduler
 from schedcpd.host.jsonline import Json, Method
-from schedcpd.host.manifest import Manifest, check_tunables, load_manifest
+from schedcpd.host.manifest import Manifest
 from schedcpd.host.program_file import ProgramFinder
 from schedcpd.host.scheduler import Scheduler
 from schedcpd.host.scx import Scx
-from schedcpd.host.scx_programs import PROGRAMS
 from schedcpd.model import KernelBuild, SchedulerStatus, ScxState, Tunable
 
 PROTOCOL = 1
@@ -44,23 +36,8 @@ DISABLING_LOOK_S = 0.05  # while the kernel takes ours apart and has not said wh
 DISABLING_LOOKS = 100
 ALIVE_LOOKS = 40  # while a program lives that may say why; below the daemon's Limits.settle_s
 
-Held = Scheduler | ExternalScheduler
 
 _logger = logging.getLogger(__name__)
-
-
-class TokenVerifier(Protocol):
-    """`schedcpd.deploy.token.TokenVerifier`. TokenError unless this very load was allowed."""
-
-    def check(
-        self,
-        token: str,
-        *,
-        sha256: str,
-        tunables: Mapping[str, Tunable],
-        kernel: KernelBuild,
-        scope: str = SCOPE_HOST,
-    ) -> None: ...
 
 
 class SchedulerHost:
@@ -81,8 +58,8 @@ class SchedulerHost:
         finder: ProgramFinder | None = None,
     ) -> None:
         self._scx, self._kernel = scx, kernel
-        self._open_verifier, self._broadcast, self._on_idle = open_verifier, broadcast, on_idle
-        self._finder = finder or ProgramFinder()
+        self._checks = Checks(scx, kernel, open_verifier, finder or ProgramFinder())
+        self._broadcast, self._on_idle = broadcast, on_idle
         self._scheduler: Held | None = None
         self._status = SchedulerStatus(attached=False, host_pid=os.getpid())
         self._changing = asyncio.Lock()
@@ -121,7 +98,7 @@ class SchedulerHost:
         if self.busy:
             raise BusyError("a scheduler is being loaded or unloaded already")
         async with self._changing:
-            data, manifest, tunables = self._checked(request)
+            data, manifest, tunables = self._checks.load(request, self._scheduler)
             if (running := self._same_but_live(request, manifest, tunables)) is not None:
                 self._retune(running, request, tunables)
                 return asdict(self._status)
@@ -141,7 +118,7 @@ class SchedulerHost:
         if self.busy:
             raise BusyError("a scheduler is being loaded or unloaded already")
         async with self._changing:
-            new = await in_thread(lambda: self._checked_program(request))
+            new = await in_thread(lambda: self._checks.program(request, self._scheduler))
             try:
                 await self._swap(new, request.sha256, request.deployment_id, request.timeout_s)
             except BaseException:
@@ -179,54 +156,6 @@ class SchedulerHost:
 
     # ------------------------------------------------------------ load
 
-    def _checked(self, request: params.LoadRequest) -> tuple[bytes, Manifest, dict[str, Tunable]]:
-        """The object's bytes, its manifest and every tunable, when the token is for just these."""
-        if sentence := self._scx.unsupported():
-            raise UnsupportedError(sentence)
-        self._refuse_foreign()
-        data = read_object(Path(request.object))
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != request.sha256:
-            raise InvalidArgumentError(
-                f"object: {request.object} has SHA-256 {digest[:12]}…, not {request.sha256[:12]}…",
-                hint="the file changed since it was verified: verify it again",
-            )
-        manifest, problems = load_manifest(
-            Path(request.object).with_name(f"{request.scheduler}.manifest.yaml")
-        )
-        if manifest is None:
-            raise ConfigErrors(problems)
-        tunables = check_tunables(manifest, request.tunables)
-        self._open_verifier().check(
-            request.token, sha256=digest, tunables=request.tunables, kernel=self._kernel
-        )
-        return data, manifest, tunables
-
-    def _checked_program(self, request: params.RunRequest) -> ExternalScheduler:
-        """The open program, not started yet, when the token is for just its bytes and mode."""
-        if sentence := self._scx.unsupported():
-            raise UnsupportedError(sentence)
-        self._refuse_foreign()
-        file = self._finder.open(request.program)
-        try:
-            digest = file.sha256()
-            if digest != request.sha256:
-                raise InvalidArgumentError(
-                    f"sha256: {file.path} has {digest[:12]}…, not {request.sha256[:12]}…",
-                    hint="it was installed anew: reload schedcpd",
-                )
-            self._open_verifier().check(
-                request.token,
-                sha256=digest,
-                tunables=program_values(request.program, request.mode),
-                kernel=self._kernel,
-                scope=SCOPE_PROGRAM,
-            )
-        except BaseException:
-            file.close()
-            raise
-        return ExternalScheduler(file, PROGRAMS[request.program], request.mode)
-
     def _same_but_live(
         self, request: params.LoadRequest, manifest: Manifest, tunables: Mapping[str, Tunable]
     ) -> Scheduler | None:
@@ -256,17 +185,6 @@ class SchedulerHost:
         )
         _logger.info("retuned %s without a reload", running.name)
 
-    def _refuse_foreign(self) -> None:
-        now = self._scx.snapshot()
-        if now.state in (ScxState.DISABLED, ScxState.DISABLING):
-            return
-        ours = self._scheduler.ops_name if self._scheduler is not None else None
-        if now.ops != ours:
-            raise ForeignSchedulerError(
-                f"sched_ext scheduler {now.ops or '(unknown)'!r} is loaded and is not ours",
-                hint="stop the program that loaded it; schedcp never evicts one",
-            )
-
     async def _swap(self, new: Held, sha256: str, deployment_id: str, timeout_s: float) -> None:
         replacing = self._scheduler is not None
         began = time.monotonic_ns()
@@ -291,9 +209,12 @@ class SchedulerHost:
             host_pid=os.getpid(),
             attached_ns=attached,
             swap_gap_us=(attached - began) // 1000 if replacing else 0,
+            without=new.without,
         )
         self._watch()
         _logger.info("attached %s (%s), ops %s", new.name, sha256[:12], new.ops_name)
+        for sentence in new.without:
+            _logger.warning("this kernel is too old for all of %s: %s", new.name, sentence)
 
     async def _end_scheduler(self) -> None:
         """Detaches on purpose: no event, no exit record."""

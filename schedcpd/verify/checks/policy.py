@@ -39,8 +39,10 @@ def check_policy(subject: PolicySubject) -> Report:
     if not findings:
         findings = (*_slo(subject.policies), *_empty(subject), *_machine(subject))
     names = ", ".join(policy.name for policy in subject.policies)
+    external = [policy.name for policy in subject.policies if policy.external]
+    told = f" {len(external)} run external schedulers, which nothing verifies." if external else ""
     return Report(
-        f"{len(subject.policies)} policies and {subject.rules} rules hold together.",
+        f"{len(subject.policies)} policies and {subject.rules} rules hold together.{told}",
         findings,
         f"policies: {names}" if names else "",
     )

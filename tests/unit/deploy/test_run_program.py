@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 
 from schedcpd.deploy.admission import GateAdmission
-from schedcpd.deploy.scheduler_host import params, service
+from schedcpd.deploy.scheduler_host import checks, params
 from schedcpd.deploy.scheduler_host.service import SchedulerHost
 from schedcpd.deploy.token import TokenMinter, TokenVerifier
 from schedcpd.deploy.token_key import load_or_create_key
@@ -150,7 +150,7 @@ async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             }
         ),
     )
-    monkeypatch.setattr(service, "PROGRAMS", {NAME: table})
+    monkeypatch.setattr(checks, "PROGRAMS", {NAME: table})
     monkeypatch.setattr(external, "holds_struct_ops", lambda _pid: True)
     made = Host(tmp_path)
     yield made

@@ -22,13 +22,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedcpd.errors import NotFoundError, SchedulerHostError, UnsupportedError
+from schedcpd.errors import NotFoundError, SchedulerHostError
 from schedcpd.host import external
 from schedcpd.host.external import ExternalScheduler, holds_struct_ops
-from schedcpd.host.program_file import ProgramFinder, Programs
+from schedcpd.host.program_file import ProgramFinder
 from schedcpd.host.program_words import end_of, last_words
 from schedcpd.host.scx import SysScx
-from schedcpd.host.scx_programs import MODES, PROGRAMS, ScxProgram
+from schedcpd.host.scx_programs import ScxProgram
 from schedcpd.model import ACT_RESTART, ExitKind, IntentClass, ScxState
 
 TOP = Path(__file__).parents[3]
@@ -91,93 +91,6 @@ def ended(scheduler: ExternalScheduler) -> None:
     while scheduler.alive:
         assert time.monotonic() < deadline, "it goes on"
         time.sleep(0.01)
-
-
-# ---------------------------------------------------------------- the table
-
-
-def test_the_table_names_ops_as_the_kernel_shows_them() -> None:
-    bpfland = PROGRAMS["scx_bpfland"]
-    assert bpfland.is_ops("bpfland")
-    assert bpfland.is_ops("bpfland_1.1.4_x86_64_unknown_linux_gnu")
-    assert not bpfland.is_ops("bpflandish")
-    assert not bpfland.is_ops("lavd_1.1.4")
-    assert not bpfland.is_ops("")
-
-
-def test_every_program_has_fixed_arguments_for_the_modes_of_scx_loader() -> None:
-    for name, program in PROGRAMS.items():
-        assert name == program.name
-        assert set(program.modes) <= set(MODES)
-        assert "auto" in program.modes
-    assert PROGRAMS["scx_bpfland"].modes["gaming"] == ("-m", "all")
-    assert PROGRAMS["scx_cosmos"].modes["auto"] == ()
-    (layers,) = PROGRAMS["scx_layered"].modes["auto"]
-    assert layers.startswith('[{"name":"background"')
-
-
-# ---------------------------------------------------------------- which file is trusted
-
-
-def test_the_first_program_of_that_name_is_found_and_hashed(bench: Bench) -> None:
-    empty = bench.root / "empty"
-    empty.mkdir()
-    finder = ProgramFinder((bench.root / "absent", empty, bench.bin), os.getuid())
-    found = Programs(allowed=True, finder=finder).find(NAME)
-    expected = subprocess.run(["sha256sum", bench.path], stdout=subprocess.PIPE, check=True)
-    assert found.path == str(bench.path)
-    assert found.sha256 == expected.stdout.decode().split()[0]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (lambda path: path.chmod(0o775), "may be changed by others"),
-        (lambda path: path.chmod(0o757), "may be changed by others"),
-        (lambda path: path.chmod(0o644), "is not an executable"),
-        (lambda path: path.write_text("#!/bin/sh\nexit 0\n"), "is not an ELF program"),
-        (lambda path: os.truncate(path, 1 << 30), "is not an ELF program of at most"),
-        (lambda path: path.parent.chmod(0o777), "where others than root may put files"),
-        (lambda path: path.rename(path.with_name("x")).symlink_to, ""),
-    ],
-)
-def test_what_others_could_have_written_is_not_run(bench: Bench, spoil: object, why: str) -> None:
-    spoil(bench.path)  # type: ignore[operator]
-    if not why:
-        bench.path.symlink_to(bench.bin / "x")
-        why = "is a link"
-    with pytest.raises(UnsupportedError, match=why):
-        bench.finder.open(NAME)
-
-
-def test_a_directory_or_pipe_of_that_name_is_not_run(bench: Bench) -> None:
-    bench.path.unlink()
-    os.mkfifo(bench.path, 0o755)
-    with pytest.raises(UnsupportedError, match="is not an executable file"):
-        bench.finder.open(NAME)
-    bench.path.unlink()
-    bench.path.mkdir()
-    with pytest.raises(UnsupportedError, match="is not an executable file"):
-        bench.finder.open(NAME)
-
-
-def test_another_owner_is_not_trusted(bench: Bench) -> None:
-    with pytest.raises(UnsupportedError, match="others than root"):
-        ProgramFinder((bench.bin,), os.getuid() + 1).open(NAME)
-
-
-def test_what_is_not_there_or_not_known_says_so(bench: Bench) -> None:
-    with pytest.raises(NotFoundError, match="scx_lavd is not installed") as error:
-        bench.finder.open("scx_lavd")
-    assert str(bench.bin) in str(error.value)
-    with pytest.raises(UnsupportedError, match="not an external scheduler"):
-        bench.finder.open("../bin/sh")
-
-
-def test_nothing_is_run_that_the_administrator_did_not_allow(bench: Bench) -> None:
-    with pytest.raises(UnsupportedError, match="switched off") as error:
-        Programs(allowed=False, finder=bench.finder).find(NAME)
-    assert "external.enabled" in error.value.hint
 
 
 # ---------------------------------------------------------------- start, proof, end

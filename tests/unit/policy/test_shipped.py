@@ -36,6 +36,11 @@ def test_everything_shipped_is_in_force(repository: Repository) -> None:
         "desktop",
         "desktop-battery",
         "throughput",
+        "longest-first",
+        "low-latency",
+        "bulk",
+        "battery",
+        "fair",
     }
 
 
@@ -55,6 +60,12 @@ def test_no_policy_can_starve_a_class(repository: Repository) -> None:
         assert sum(values) <= 75, policy.name
         assert int(policy.tunables["max_wait_ms"]) <= 2000
         assert policy.tunables["default_class"] == IntentClass.NORMAL.wire
+
+
+def test_every_scheduler_has_a_policy(repository: Repository) -> None:
+    ours = [policy for policy in repository.policies() if not policy.external]
+    served = {policy.scheduler for policy in ours} - {""}
+    assert served == set(repository.manifests())
 
 
 def test_every_wanted_class_has_a_policy_on_every_machine(repository: Repository) -> None:

@@ -110,6 +110,31 @@ def test_what_cannot_be_compared_is_refused() -> None:
         crosscheck.crosscheck([wall, other])
 
 
+def part(of: Data, *arms: str) -> Data:
+    """The run as if only these arms, and not all workloads, had been asked for."""
+    suite = replace(of.record.suite, name="other")
+    record = replace(
+        of.record, suite=suite, arms=tuple(a for a in of.record.arms if a.name in arms)
+    )
+    return replace(
+        of,
+        record=record,
+        planned=frozenset(key for key in of.planned if key.arm in arms),
+        samples=tuple(sample for sample in of.samples if sample.key.arm in arms),
+    )
+
+
+def test_virtual_runs_of_other_arms_are_put_together() -> None:
+    effects = {"tuned": 0.9, "intent": 0.7, "slow": 1.5}
+    wall, virtual = run(Clock.WALL, **effects), run(Clock.VIRTUAL, **effects)
+    two = [part(virtual, "default", "tuned"), part(virtual, "intent", "slow")]
+    assert crosscheck.crosscheck([wall, *two]) == crosscheck.crosscheck([wall, virtual])
+    record = two[1].record
+    other = replace(record, environment=replace(record.environment, instrument="another"))
+    with pytest.raises(UnlikeError, match="instrument"):
+        crosscheck.crosscheck([wall, two[0], replace(two[1], record=other)])
+
+
 def test_what_only_one_run_has_is_said() -> None:
     wall, virtual = run(Clock.WALL, workloads=4, slow=1.5), run(Clock.VIRTUAL, slow=1.5)
     found = crosscheck.crosscheck([wall, virtual])

@@ -55,6 +55,16 @@ def test_a_good_file_passes(bpf_dir: Path, capsys: pytest.CaptureFixture[str]) -
     assert (code, found["passed"], found["kind"]) == (0, True, "policy")
 
 
+def test_what_runs_a_program_of_others_is_said_to_be_unverified(
+    bpf_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = GOOD.replace("scheduler: toy", "external: {program: scx_lavd}")
+    theirs = theirs.replace("    tunables: {latency_slice_us: 1000}\n", "")
+    code, found = outcome(theirs, bpf_dir, capsys)
+    assert (code, found["passed"]) == (0, True)
+    assert "1 run external schedulers, which nothing verifies" in json.dumps(found)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason", "word"),
     [
@@ -90,9 +100,8 @@ def test_what_is_wrong_has_its_code_and_a_hint(
 
 def test_the_shipped_policies_pass_within_a_second(tmp_path: Path) -> None:
     """From the command line, interpreters and all; CPU time, as a busy machine is no failure."""
-    (tmp_path / "intent.manifest.yaml").write_bytes(
-        (TOP / "bpf/schedulers/intent/manifest.yaml").read_bytes()
-    )
+    for manifest in (TOP / "bpf/schedulers").glob("*/manifest.yaml"):
+        (tmp_path / f"{manifest.parent.name}.manifest.yaml").write_bytes(manifest.read_bytes())
     for path in sorted((TOP / "policies.d").glob("*.yaml")):
         argv = [sys.executable, "-m", "schedctl", "verify", str(path), "--json", "--cpus", "8"]
         assert examine.main([str(path), "--bpf-dir", str(tmp_path), "--cpus", "8"]) == 0, path

@@ -28,6 +28,8 @@ static u64 loaded_ns;
 struct times {
 	u64 queued_ns;
 	u64 running_ns;
+	u64 delay_ns; /* before this run */
+	bool waited;  /* for this run, in the queue */
 	struct intent_cache intent;
 };
 
@@ -82,8 +84,8 @@ void SC_OP(aging_running, struct task_struct *p)
 		return;
 	t->running_ns = now;
 	intents_refresh(p, &t->intent, INTENT_NORMAL);
-	if (t->queued_ns)
-		stats_run(t->intent.class, t->intent.owner, now - t->queued_ns);
+	t->waited = t->queued_ns;
+	t->delay_ns = now - t->queued_ns;
 	t->queued_ns = 0;
 }
 
@@ -92,8 +94,8 @@ void SC_OP(aging_stopping, struct task_struct *p, bool runnable)
 	struct times *t = times_of(p);
 
 	if (t && t->running_ns)
-		stats_stop(t->intent.class, t->intent.owner, bpf_ktime_get_ns() - t->running_ns,
-			   runnable);
+		stats_ran(t->intent.class, t->intent.owner, t->waited, t->delay_ns,
+			  bpf_ktime_get_ns() - t->running_ns, runnable);
 }
 
 s32 SC_OP_SLEEPABLE(aging_init_task, struct task_struct *p, struct scx_init_task_args *args)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler family on the older sched_ext kernels of trixie-backports.
+
+Opt-in, for each series is a kernel to fetch and a machine to boot: `make kernels`, or
+SCHEDCP_KERNELS="7.1 7.2" with pytest. The newest kernel is what all other tests run on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from schedcpd.microvm import MicroVm, VmSpec, series_kernel
+from schedcpd.microvm.cache import stderr_progress
+from tests.vm.hosted import FAMILY, hosted, serves_a_mixed_load
+
+SERIES = os.environ.get("SCHEDCP_KERNELS", "").split()
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(not SERIES, reason="SCHEDCP_KERNELS is not set (make kernels)"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=SERIES)
+async def guest(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[MicroVm]:
+    kernel = await series_kernel(request.param, stderr_progress())
+    spec = VmSpec(cores=2, kernel=kernel)
+    async with hosted(spec, tmp_path_factory.mktemp("payload")) as vm:
+        seen = (await vm.run(["uname", "-r"], timeout_s=30)).check().text.strip()
+        assert seen == kernel.release
+        yield vm
+
+
+@pytest.mark.parametrize("scheduler", FAMILY)
+async def test_the_family_loads_and_serves(guest: MicroVm, scheduler: str) -> None:
+    await serves_a_mixed_load(guest, scheduler)
