@@ -47,6 +47,7 @@ class Window:
     waited: float | None = None  # of the time some task waited for a CPU
     errors_per_s: float = 0.0
     runnable: float = 0.0  # tasks at the mean of its looks, those that run included
+    idle: float = 0.0  # CPUs' worth of rest, by the same clock as `busy`
 
     @property
     def begin_ns(self) -> int:
@@ -90,7 +91,8 @@ def window(first: Look, last: Look) -> Window:
         waited = (last.vitals.waited_us - first.vitals.waited_us) / 1e6 / seconds
     errors = max(0, last.vitals.errors - first.vitals.errors)
     busy = max(0.0, last.vitals.busy_s - first.vitals.busy_s) / seconds
-    return Window(last.at_ns, seconds, tails, busy, waited, errors / seconds)
+    idle = max(0.0, last.vitals.idle_s - first.vitals.idle_s) / seconds
+    return Window(last.at_ns, seconds, tails, busy, waited, errors / seconds, idle=idle)
 
 
 def tail_us(histogram: Sequence[int], share: float) -> float:

@@ -24,6 +24,7 @@ STRIKES = 2  # windows in a row that share no look: one may be chance
 SETTLE_S = 2.0  # after the swap everybody was queued anew
 OWN_S = 7.0  # what it shows until then is what it is compared with where nothing else compares
 MORE_LOAD, MORE_CPUS = 1.25, 0.25  # beyond both, two loads are not alike
+FULL = 0.9  # of the CPUs' time: they can hardly do more (a virtual one's is less than the clock's)
 
 
 @dataclass(slots=True)
@@ -93,7 +94,8 @@ class Trial:
                 was = f", it was {base.tails[intent]:.0f} before" if base else ""
                 said = f", its policy promises {promise:.0f}" if promise else ""
                 yield f"p99 run delay of {intent} is {tail:.0f} µs{was}{said} (limit {allowed:.0f})"
-        waits = next((b.waited for b in bases if b.waited is not None), 1.0)
+        alike = [b for b in bases if not _crowded(window, b)]
+        waits = next((b.waited for b in alike if b.waited is not None), 1.0)
         waited = window.waited or 0.0
         if self.on_trial and waited > waits + limits.pressure_rise:
             yield f"tasks wait for a CPU {waited:.0%} of the time, it was {waits:.0%} before"
@@ -111,6 +113,15 @@ class Trial:
             return risen
         known = self.before is not None and intent in self.before.tails
         return min(risen, max(promise, usual)) if known and usual is not None else promise
+
+
+def _crowded(window: Window, base: Window) -> bool:
+    """More tasks than before on CPUs without a rest: somebody waits under every scheduler.
+
+    Tasks that nobody serves are more and more, too, but then the CPUs have little to do.
+    """
+    full = window.busy > FULL * (window.busy + window.idle)
+    return full and _crowd(window, base) > MORE_LOAD
 
 
 def _crowd(window: Window, base: Window) -> float:

@@ -29,6 +29,7 @@ class Vitals:
     errors: int = 0
     busy_s: float = 0.0  # of all CPUs together, idle and waiting for disks left out
     runnable: int = 0  # tasks that run or want to, at this moment
+    idle_s: float = 0.0  # of all CPUs together, as `busy_s`
 
 
 class VitalsReader(Protocol):
@@ -47,7 +48,8 @@ class SysVitals:
         stat = read_small(self._root + "/proc/stat", 4096) or ""
         events = read_small(self._root + "/sys/kernel/sched_ext/root/events", 16384) or ""
         load = read_small(self._root + "/proc/loadavg", 256) or ""
-        return Vitals(_waited_us(pressure), _errors(events), _busy_s(stat), _runnable(load))
+        busy_s, idle_s = _cpu_s(stat)
+        return Vitals(_waited_us(pressure), _errors(events), busy_s, _runnable(load), idle_s)
 
 
 def _waited_us(text: str) -> int | None:
@@ -59,13 +61,18 @@ def _waited_us(text: str) -> int | None:
     return None
 
 
-def _busy_s(text: str) -> float:
-    """The line `cpu` of Documentation/filesystems/proc.rst, 1.8; guests are within user time."""
+def _cpu_s(text: str) -> tuple[float, float]:
+    """Busy and idle seconds of the line `cpu` (Documentation/filesystems/proc.rst, 1.8).
+
+    Guests are within user time. Waiting for disks counts as idle.
+    """
     name, *ticks = text.partition("\n")[0].split()[:9] or [""]
     if name != "cpu" or len(ticks) < 5 or not all(each.isdigit() for each in ticks):
-        return 0.0
+        return 0.0, 0.0
     numbers = [int(each) for each in ticks]
-    return (sum(numbers) - numbers[3] - numbers[4]) / os.sysconf("SC_CLK_TCK")
+    idle = numbers[3] + numbers[4]
+    hz = os.sysconf("SC_CLK_TCK")
+    return (sum(numbers) - idle) / hz, idle / hz
 
 
 def _runnable(text: str) -> int:

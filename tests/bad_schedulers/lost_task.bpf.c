@@ -6,7 +6,7 @@
  * caught-by: source
  * reason: source.queue-not-emptied
  * as-object: behaviour
- * as-object-reason: behaviour.starved
+ * as-object-reason: behaviour.starved or behaviour.ejected
  */
 #include "corpus.h"
 

@@ -315,7 +315,9 @@ async def test_a_full_disk_stops_swaps_but_not_the_kill_switch(machine: Installe
 async def test_damaged_records_are_set_aside(machine: Installed) -> None:
     """All of them at once: what ran has no record any more, is ended and begun anew."""
     files = ("deploy.json", "pins.json", "history.sqlite", "policies.sqlite")
-    damage = " && ".join(f"head -c 3000 /dev/urandom >{HOME}/{name}" for name in files)
+    # A journal that is whole would mend what it belongs to.
+    damaged = (*files, "history.sqlite-wal", "policies.sqlite-wal")
+    damage = " && ".join(f"head -c 3000 /dev/urandom >{HOME}/{name}" for name in damaged)
     seq = await machine.seq()
     await machine.sh(f"systemctl kill -s KILL schedcpd; {damage}")
     await machine.until("systemctl show -p MainPID -p SubState schedcpd", "running")

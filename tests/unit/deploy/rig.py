@@ -91,9 +91,10 @@ class FakeVitals:
     errors: int = 0
     busy_s: float = 0.0
     runnable: int = 4
+    idle_s: float = 0.0
 
     def read(self) -> Vitals:
-        return Vitals(self.waited_us, self.errors, self.busy_s, self.runnable)
+        return Vitals(self.waited_us, self.errors, self.busy_s, self.runnable, self.idle_s)
 
 
 class FakeMachine:

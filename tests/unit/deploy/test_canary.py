@@ -186,6 +186,27 @@ async def test_pressure_that_rises_ends_a_trial(rig: Rig) -> None:
     assert "tasks wait for a CPU" in rig.manager.view().reason
 
 
+@pytest.mark.parametrize(("busy", "stays"), [(4.0, True), (2.0, False)])
+async def test_a_crowd_on_full_cpus_waits_under_every_scheduler(
+    rig: Rig, busy: float, stays: bool
+) -> None:
+    """Where CPUs are left over, tasks that wait are not served: theirs is the scheduler's fault."""
+    for second in range(14):
+        assert rig.vitals.waited_us is not None
+        crowd = second >= 4
+        work = busy if crowd else 3.6
+        rig.vitals.busy_s, rig.vitals.idle_s = (
+            rig.vitals.busy_s + work,
+            rig.vitals.idle_s + 4 - work,
+        )
+        rig.vitals.waited_us += 950_000 if crowd else 100_000
+        rig.vitals.runnable = 24 if crowd else 4
+        await seconds(rig, 1, USUAL)
+        if second == 3:
+            await deploy(rig, "a")
+    assert (runs(rig) == "a") == stays
+
+
 async def test_the_kernels_error_counters_end_it_at_any_time(rig: Rig) -> None:
     await deploy(rig, "a")
     await seconds(rig, 25, USUAL)
@@ -283,6 +304,6 @@ def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
         "SCX_EV_SELECT_CPU_FALLBACK 7\nSCX_EV_ENQ_SKIP_EXITING 1000\nSCX_EV_INSERT_NOT_OWNED 2\n"
     )
     (tmp_path / "proc/stat").write_text("cpu  100 5 50 9000 40 1 4 0 0 0\ncpu0 1 2 3\n")
-    seconds = 160 / os.sysconf("SC_CLK_TCK")
+    busy_s, idle_s = (ticks / os.sysconf("SC_CLK_TCK") for ticks in (160, 9040))
     (tmp_path / "proc/loadavg").write_text("0.20 0.18 0.12 3/80 11206\n")
-    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, seconds, 3)
+    assert SysVitals(tmp_path).read() == Vitals(1234567, 9, busy_s, 3, idle_s)
