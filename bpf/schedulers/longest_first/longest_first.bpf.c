@@ -124,6 +124,7 @@ static u64 key_of(struct task_ctx *tctx)
 /* A task was charged `ran` from where it stood: undone as far as it may run ahead, or is favoured. */
 static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 {
+	u64 patience = PATIENCE_NS * nr_cpus / (favour_max ?: 1);
 	struct account *account = &tctx->account;
 
 	vtime_move(&line, stood, sc_now(), nr_cpus);
@@ -134,9 +135,13 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 		account->vtime = stood;
 	else
 		account->vtime = stood + (account->vtime - stood) * FAVOUR_ONE / tctx->favour;
-	/* Where all others are favoured the line is as much slower, and one turn's debt is paid for long. */
-	account->vtime =
-		vtime_min(account->vtime, line.now + PATIENCE_NS * nr_cpus / (favour_max ?: 1));
+	/*
+	 * Where all others are favoured the line is as much slower: one turn's debt would be paid for long.
+	 * And who was passed over by the line gives up what is too much, or all that are placed by the line
+	 * would wait until it has caught up.
+	 */
+	account->vtime = vtime_min(account->vtime, line.now + patience);
+	account->vtime = vtime_max(account->vtime, line.now - patience);
 }
 
 /* A task wants a CPU: it is counted; what it ran ahead is charged, what it saved is bounded. */
@@ -151,7 +156,7 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 		tctx->ahead_ns = 0;
 		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
 		/* The line runs ahead of the favoured: place it by who waits. */
-		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), &head))
+		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), -1, &head))
 			front = vtime_min(front, head + 2 * vtime_charge(NUDGE_NS, account->share));
 		account_bound(account, front, true, sleep_credit_us * 1000ULL,
 			      slice_ns() / (favour_max ?: 1));
