@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scheduler family on the older sched_ext kernels of trixie-backports.
+"""The scheduler family on older sched_ext kernels: trixie-backports', and a 6.12 built here.
 
-Opt-in, for each series is a kernel to fetch and a machine to boot: `make kernels`, or
-SCHEDCP_KERNELS="6.17 6.18" with pytest. The newest kernel is what all other tests run on.
+Opt-in, for each series is a kernel to fetch (6.12: to build, tools/build-kernel) and a machine to
+boot: `make kernels`, or SCHEDCP_KERNELS="6.12 6.17" with pytest. The newest kernel is what all
+other tests run on.
 """
 
 from __future__ import annotations
