@@ -279,7 +279,6 @@ async def consistent(machine: Installed) -> None:
 
 @pytest.mark.parametrize(("moment", "number"), MOMENTS)
 async def test_the_daemon_dies_in_a_swap(machine: Installed, moment: str, number: int) -> None:
-    await machine.sh("schedctl apply balanced")  # what a daemon that died too soon goes back to
     daemon, host = await machine.pid("schedcpd"), await machine.pid("schedcp-scheduler")
     argv = ["python3", "-c", IN_A_SWAP, "steady", moment, str(number), str(daemon)]
     (await machine.vm.run(argv, timeout_s=120)).check()
