@@ -8,16 +8,19 @@ other tests run on.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from schedcpd.host.scheduler import losses
-from schedcpd.microvm import MicroVm, VmSpec, series_kernel
+from schedcpd.microvm import MicroVm, VmSpec, build, series_kernel
 from schedcpd.microvm.cache import stderr_progress
 from tests.vm.hosted import FAMILY, hosted, serves_a_mixed_load
+from tests.vm.installed import installed
 
 SERIES = os.environ.get("SCHEDCP_KERNELS", "").split()
 
@@ -33,6 +36,20 @@ pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(not SERIES, reason="SCHEDCP_KERNELS is not set (make kernels)"),
 ]
+
+
+@pytest.mark.parametrize("series", SERIES)
+async def test_the_daemon_runs_and_tells_what_is_lost(series: str, tmp_path: Path) -> None:
+    kernel = await series_kernel(series, stderr_progress())
+    spec = VmSpec(cores=2, kernel=kernel)
+    await build(spec)
+    async with installed(spec, tmp_path) as machine:
+        told = json.loads(await machine.sh("schedctl explain --json"))["explain"]
+        without = told["deployment"]["without"]
+        shown = await machine.sh("schedctl explain")
+        assert [line for line in without if line not in shown] == []
+        if series == OLDEST:
+            assert set(without) == set(losses(LACKS | LACKS_ALONE["intent"]))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=SERIES)
