@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the checks need of a micro-VM, and how they talk to the probe in it.
 
-The real machine is put behind `Guest` in `schedcpd/verdicts.py`. The probe
+The real machines are put behind `Guest` in `schedcpd/guests.py` and `virtual.py`. The probe
 (`schedcpd/verify/probe`) answers with one JSON object a line, so that what it said before a
 guest froze is known.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from schedcpd.errors import MicroVmError
-from schedcpd.model import KernelBuild
+from schedcpd.model import KernelBuild, VerdictClock
 from schedcpd.verify.bundle import GUEST_DIR, PROBE, probe_bundle
 
 OBJECT = f"{GUEST_DIR}/candidate.bpf.o"
@@ -45,10 +45,14 @@ class GuestIdentity:
 
 
 class Guest(Protocol):
-    """Machines resumed from one snapshot. Each run finds it as saved, with nothing of ours loaded.
+    """Machines that are the same at the start of every run, with nothing of ours loaded.
 
-    MicroVmError: the machine could not be built or resumed, which says nothing of a candidate.
+    MicroVmError: the machine could not be built or started, which says nothing of a candidate.
     """
+
+    @property
+    def clock(self) -> VerdictClock:
+        """What moves its time. Under the virtual one the same run gives the same output."""
 
     async def identity(self) -> GuestIdentity: ...
 
@@ -61,7 +65,7 @@ class Guest(Protocol):
     ) -> GuestRun:
         """Puts `files` (absolute path -> bytes) into the guest and runs `argv` as root.
 
-        `timeout_s` is wall-clock seconds outside the guest; nothing of the guest outlives it.
+        `timeout_s` is seconds of the clock; nothing of the guest outlives it.
         """
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from schedcpd.guests import CORES, VmGuest
 from schedcpd.microvm import VmSpec
 from schedcpd.microvm.cache import cache_dir, stderr_progress
 from schedcpd.model import Candidate, CandidateKind, Verdict, VerdictOrigin
-from schedcpd.verdicts import CORES, VmGuest
 from schedcpd.verify.child import Children
 from schedcpd.verify.door import WorkshopMaker
 from schedcpd.verify.gate import Gate
