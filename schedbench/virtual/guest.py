@@ -43,7 +43,7 @@ HERE = Machine(vcpus=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 ELSEWHERE = Machine(vcpus=4, sockets=2, threads=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 BOOT_S = 30.0  # of the guest's time, before and after the command
 HOST_S = 700.0
-PROGRAMS = ("/usr/bin/python3", "/usr/lib/python3.13", "/usr/lib/x86_64-linux-gnu/libbpf.so.1")
+PYTHON, LIBBPF = "/usr/bin/python3", "/usr/lib/x86_64-linux-gnu/libbpf.so.1"
 MARK = "\x1e"  # between the command's output and how it ended
 SCRIPT = """
 stty -F /dev/ttyS1 raw
@@ -103,7 +103,9 @@ def _hash(content: bytes | Link) -> str:
 def guest_files(root: Path, image: Image) -> Files:
     """python3, what it imports and libbpf, out of the image; the shell is the image's busybox."""
     closure = rootfs.Closure(root)
-    closure.add(PROGRAMS)
+    # The link says which version it is, and so where its modules are.
+    modules = f"/usr/lib/{(root / PYTHON.lstrip('/')).readlink().name}"
+    closure.add((PYTHON, modules, LIBBPF))
     files: Files = rootfs.base() | {name: _unchecked(name, f) for name, f in closure.files.items()}
     files["usr/bin/busybox"] = image.busybox
     files["usr/bin/sh"] = Link("busybox")
