@@ -20,11 +20,10 @@ from schedcpd.microvm.kernel import cached_kernel
 from schedcpd.model import KernelBuild, VerdictClock
 from schedcpd.verify import virtual
 from schedcpd.verify.bundle import PROBE, probe_bundle
-from schedcpd.verify.guest import Guest, GuestIdentity, GuestRun
+from schedcpd.verify.guest import Guest, GuestIdentity, GuestRun, how_it_ended
 
 CORES = 2
 LIFE_MARGIN_S = 120.0  # beyond a command's limit: resume, and one more chance to answer
-CONSOLE_CHARS = 1500
 AUTO = "auto"  # the virtual clock where it can be had as things are, else the host's
 CLOCKS = (AUTO, *(clock.value for clock in VerdictClock))
 
@@ -71,12 +70,11 @@ class VmGuest:
             try:
                 result = await vm.run(argv, timeout_s=timeout_s)
             except VmGoneError as gone:
-                console = gone.console[-CONSOLE_CHARS:].strip()
                 return GuestRun(
                     None,
                     gone.stdout.decode("utf-8", "replace"),
                     gone.stderr.decode("utf-8", "replace"),
-                    f"{gone.message}; the console's end:\n{console}" if console else gone.message,
+                    how_it_ended(gone.message, gone.console),
                     died=isinstance(gone, VmDiedError),
                 )
             if result.timed_out:

@@ -9,7 +9,7 @@ side). A request has `kernel` (null: the cached one; else release, vmlinuz, modu
     available   {"reason": ""}: why it cannot be had without building or fetching anything
     prepare     {}: everything is there now
     image       {"image": …}: the hash of all that both machines are made of
-    run         {exit_code, stdout, stderr, end, died} of one command in a machine of its own
+    run         {exit_code, stdout, stderr, end, console, died} of one command in its own machine
 
 `run` has `argv`, `files` (path -> base64), `timeout_s` of the guest's time, `elsewhere` (the other
 topology) and `remember`: an answer to exactly this is kept, since another run would say the same.
@@ -150,8 +150,9 @@ def read(result: Result, limit_s: float) -> tuple[dict[str, Any], str]:
         took = f"{BOOT_S + limit_s:.0f} s of the guest's time, the limit,"
         return _answer(None, said, end=end), took
     if result.end is End.EARLY:
-        end = f"the machine died; the console's end:\n{result.tail}"
-        return _answer(None, said, end=end, died=True), "a machine that died"
+        console = result.serial.decode("utf-8", "replace").replace("\r", "")
+        died = _answer(None, said, end="the machine died", console=console, died=True)
+        return died, "a machine that died"
     raise VClockError(
         f"{result.end} ({result.host_seconds:.0f} s): {result.tail}",
         hint="try again when this machine is less busy",
@@ -159,10 +160,17 @@ def read(result: Result, limit_s: float) -> tuple[dict[str, Any], str]:
 
 
 def _answer(
-    exit_code: int | None, stdout: str, stderr: str = "", end: str = "", *, died: bool = False
+    exit_code: int | None,
+    stdout: str,
+    stderr: str = "",
+    end: str = "",
+    console: str = "",
+    *,
+    died: bool = False,
 ) -> dict[str, Any]:
     return {
-        "exit_code": exit_code, "stdout": stdout, "stderr": stderr, "end": end, "died": died,
+        "exit_code": exit_code, "stdout": stdout, "stderr": stderr,
+        "end": end, "console": console, "died": died,
     }  # fmt: skip
 
 

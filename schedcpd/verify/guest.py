@@ -9,6 +9,7 @@ guest froze is known.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,10 @@ from schedcpd.verify.bundle import GUEST_DIR, PROBE, probe_bundle
 
 OBJECT = f"{GUEST_DIR}/candidate.bpf.o"
 SPEC = f"{GUEST_DIR}/spec.json"
+CONSOLE_CHARS = 4000
+_COMPLAINT = re.compile(
+    r"BUG:|Oops|general protection|invalid opcode|kernel BUG at|Unable to handle"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,18 @@ class Guest(Protocol):
 
         `timeout_s` is seconds of the clock; nothing of the guest outlives it.
         """
+
+
+def how_it_ended(message: str, console: str) -> str:
+    """`message`, then the kernel's first complaint and what followed it on the console; the
+    console's end where there is none."""
+    first = _COMPLAINT.search(console)
+    if first is None:
+        said = console[-CONSOLE_CHARS:].strip()
+    else:
+        begin = console.rfind("\n", 0, first.start()) + 1
+        said = console[begin : begin + CONSOLE_CHARS].strip()
+    return f"{message}; the console:\n{said}" if said else message
 
 
 @dataclass(frozen=True, slots=True)

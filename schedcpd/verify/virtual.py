@@ -22,7 +22,7 @@ from schedcpd.errors import MicroVmError
 from schedcpd.host import process
 from schedcpd.model import KernelBuild, VerdictClock
 from schedcpd.verify.bundle import PROBE, probe_bundle
-from schedcpd.verify.guest import GuestIdentity, GuestRun
+from schedcpd.verify.guest import GuestIdentity, GuestRun, how_it_ended
 
 MODULE = "schedbench.virtual.guest"
 ANSWER_S = 60.0
@@ -97,7 +97,9 @@ class VirtualGuest:
             "timeout_s": timeout_s,
             "remember": remember,
         }
-        return GuestRun(**await _ask("run", request, RUN_S, self.say))
+        answer = await _ask("run", request, RUN_S, self.say)
+        end = how_it_ended(answer.pop("end"), answer.pop("console"))
+        return GuestRun(**answer, end=end)
 
 
 def _named(kernel: BootFiles | None) -> dict[str, str] | None:

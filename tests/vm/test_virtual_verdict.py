@@ -8,6 +8,7 @@ clock, whole, and of all that `SCHEDCP_CORPUS` asks for.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -34,5 +35,33 @@ def guest() -> Guest:
     return found
 
 
-async def judged(guest: Guest, sample: Sample) -> Report:
-    return await BehaviourCheck().run(await compiled(sample, corpus.tools()), guest)
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("CONTROL_S", 1.0), ("RUN_S", 1.0), ("ELSEWHERE_S", 1.0)):
+        monkeypatch.setattr(behaviour, name, seconds)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    "path", [GOOD / "fifo.bpf.c", BAD / "all_on_first.bpf.c"], ids=lambda path: path.parent.name
+)
+def test_a_busy_host_changes_no_byte_of_the_evidence(guest: Guest, path: Path) -> None:
+    sample = Sample.of(path)
+    subject = asyncio.run(compiled(sample, corpus.tools()))
+
+    async def beside_loops() -> Report:
+        async with host_load():
+            return await BehaviourCheck().run(subject, guest)
+
+    first = asyncio.run(BehaviourCheck().run(subject, guest))
+    assert first.evidence
+    assert {finding.reason for finding in first.findings} <= sample.object_reasons
+    assert bool(first.findings) is (path.parent == BAD)
+    assert asyncio.run(beside_loops()) == first
+
+
+async def test_a_guest_that_never_ends_is_ended_by_its_own_time(guest: Guest) -> None:
+    spin = ["python3", "-c", "print('it began', flush=True)\nwhile True: pass"]
+    run = await guest.run(spin, files={}, timeout_s=1)
+    assert (run.exit_code, run.stdout, run.died) == (None, "it began\n", False)
+    assert "of the guest's time" in run.end

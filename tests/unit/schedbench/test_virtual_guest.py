@@ -28,7 +28,8 @@ def second(status: int, stderr: str = "") -> bytes:
 def test_a_command_that_ended_has_its_output_and_status(status: int) -> None:
     answer, took = read(Result(b"", 9.0, second=second(status, "a word\nmore\n")), 60)
     assert answer == {
-        "exit_code": status, "stdout": OUTPUT, "stderr": "a word\nmore\n", "end": "", "died": False,
+        "exit_code": status, "stdout": OUTPUT, "stderr": "a word\nmore\n",
+        "end": "", "console": "", "died": False,
     }  # fmt: skip
     assert took.startswith("21.50 s")
 
@@ -44,9 +45,9 @@ def test_what_a_frozen_guest_had_said_is_kept_and_no_host_time_is_told() -> None
 
 
 def test_a_machine_that_died_says_its_last_words() -> None:
-    answer, _ = read(Result(b"", 1.0, End.EARLY, PANIC, OUTPUT.encode()), 60)
+    answer, _ = read(Result(PANIC.encode(), 1.0, End.EARLY, "", OUTPUT.encode()), 60)
     assert (answer["exit_code"], answer["died"]) == (None, True)
-    assert "Kernel panic" in answer["end"]
+    assert "Kernel panic" in answer["console"]
 
 
 @pytest.mark.parametrize("end", [End.HOST_LIMIT, End.QEMU])

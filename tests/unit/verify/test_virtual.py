@@ -23,8 +23,8 @@ request = json.loads((folder / "request.json").read_text())
 print("virtual: it began", file=sys.stderr)
 answer = {"available": {"reason": request["kernel"]["release"]}, "image": {"image": "abc"}}
 said = {"kernel": {"release": "7.3.4", "version": "#1", "build_id": "ab"}}
-answer["run"] = {"exit_code": 0, "stdout": json.dumps(said), "stderr": "", "end": "", "died": False}
-answer["run"]["stderr"] = json.dumps(request)
+answer["run"] = {"exit_code": 0, "stdout": json.dumps(said), "stderr": json.dumps(request)}
+answer["run"] |= {"end": "it died", "console": "Oops: 1", "died": False}
 answer["prepare"] = {"error": {"message": "no such clock", "hint": "buy one"}}
 if request["kernel"]["release"] != "silent":
     (folder / "answer.json").write_text(json.dumps(answer[command]))
@@ -54,6 +54,7 @@ async def test_a_run_is_handed_over_whole() -> None:
     assert (request["argv"], request["timeout_s"]) == (["python3", "x"], 70)
     assert (request["elsewhere"], request["remember"]) == (True, False)
     assert (request["files"], request["kernel"]["vmlinuz"]) == ({"/a": "/w=="}, "/boot/vmlinuz")
+    assert run.end == "it died; the console:\nOops: 1"
     assert told == ["virtual: it began"]
 
 
