@@ -19,7 +19,7 @@ import pytest_asyncio
 from schedcpd.microvm import VmSpec
 from schedcpd.model import IntentClass
 
-from .installed import HOME, STATE, Installed, installed
+from .installed import HOME, STATE, Installed, Machines
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,11 +63,17 @@ os.kill(daemon, number)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def machine(
+async def machines(
     vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installed]:
-    async with installed(vm_image, tmp_path_factory.mktemp("installed")) as running:
-        yield running
+) -> AsyncIterator[Machines]:
+    found = Machines(vm_image, tmp_path_factory)
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def machine(machines: Machines) -> Installed:
+    return await machines.running()
 
 
 async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
