@@ -2,6 +2,7 @@
 """Makes verdicts: puts `verify` and `microvm` together, for a person, a build, or the daemon.
 
 python -m schedcpd.verdicts make OBJECT...            prove objects in the micro-VM
+python -m schedcpd.verdicts prepare                   fetch and build what the virtual clock needs
 python -m schedcpd.verdicts available [--release R]   can that be done here, for that kernel?
 
 `verify/child.py` runs both as children, so that neither the ELF parser nor QEMU is in
@@ -117,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="objects proved at a time")
     sub.add_argument("--all", action="store_true", help="do not stop at the first failed check")
     sub.add_argument("--json", action="store_true")
+    sub = commands.add_parser("prepare", help="build what the virtual clock needs, if it can be")
+    sub.add_argument("--release", default="", help="kernel; default: the cached backports kernel")
     sub = commands.add_parser("available", help="can a verdict be made here?")
     sub.add_argument("--release", default=os.uname().release)
     return parser
@@ -130,6 +133,9 @@ def main() -> int:
         return 5 if reason else 0
     try:
         with contextlib.suppress(KeyboardInterrupt):
+            if options.command == "prepare":
+                asyncio.run(guest_of(VerdictClock.VIRTUAL, options.release, stderr_progress()))
+                return 0
             return asyncio.run(make(options))
     except MicroVmError as error:
         print(f"error: {error}", file=sys.stderr)
