@@ -38,7 +38,7 @@ from schedcpd.microvm.cache import Progress, cache_dir, content_key
 from schedcpd.microvm.image import Image, build_image, cached_image
 from schedcpd.microvm.kernel import GuestKernel, backports_kernel, cached_kernel, vmlinux
 
-INSN_PS = 10_000  # a tenth of an instruction a nanosecond: docs/benchmarks/verify.md
+INSN_PS = 10_000  # a tenth of an instruction a nanosecond: about what the micro-VM has here
 HERE = Machine(vcpus=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 ELSEWHERE = Machine(vcpus=4, sockets=2, threads=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 BOOT_S = 30.0  # of the guest's time, before and after the command
