@@ -42,7 +42,7 @@ INSN_PS = 10_000  # a tenth of an instruction a nanosecond: about what the micro
 HERE = Machine(vcpus=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 ELSEWHERE = Machine(vcpus=4, sockets=2, threads=2, insn_ps=INSN_PS, loglevel=WARNINGS)
 BOOT_S = 30.0  # of the guest's time, before and after the command
-HOST_S = 700.0
+HOST_S = 1500.0
 PYTHON, LIBBPF = "/usr/bin/python3", "/usr/lib/x86_64-linux-gnu/libbpf.so.1"
 MARK = "\x1e"  # between the command's output and how it ended
 SCRIPT = """
