@@ -44,6 +44,7 @@ class Core:
         self.foreign = ""  # ops name of somebody else's scheduler
         self.reason = ""
         self.attached_ns = 0  # CLOCK_MONOTONIC, when what runs was attached or adopted
+        self.attached = asyncio.Event()  # for whoever watches, who clears it
         self.intents = IntentTable(host, lambda why: self.listener.deploy_write_failed(why))
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -111,6 +111,7 @@ class Swap:
         current = running(deployment, status)
         core.attached_ns = core.clock.monotonic_ns()
         await core.save_or_note(replace(core.state, pending=None, current=current))
+        core.attached.set()
         core.foreign = ""
         if previous is not None:
             sentence = why or f"replaced by {candidate.policy}"

@@ -38,11 +38,17 @@ class Watch:
         return self._trial if current and self._trial and self._is(current) else None
 
     async def run(self) -> None:
+        core = self._core
         while True:
-            current = self._core.state.current
+            current = core.state.current
             seldom = current is None or current.promoted
-            await asyncio.sleep(self._core.limits.watch_s * (SELDOM if seldom else 1))
-            await self.look()
+            try:
+                async with asyncio.timeout(core.limits.watch_s * (SELDOM if seldom else 1)):
+                    await core.attached.wait()
+            except TimeoutError:
+                await self.look()
+            else:
+                core.attached.clear()  # what was just attached is not looked at seldom
 
     async def look(self) -> None:
         """One look, and what follows from it."""

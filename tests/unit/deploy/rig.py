@@ -116,6 +116,7 @@ class FakeMachine:
         self.classes: dict[str, dict[str, Any]] = {
             "latency": {"runs": 2, "delay_ns": 4000, "delay_hist": [0, 2] + [0] * 62}
         }
+        self.asked = asyncio.Event()  # for its counters
         self.died = asyncio.Event()
 
     def end(self, kind: ExitKind, reason: str = "reason", code: int = 0) -> None:
@@ -267,6 +268,7 @@ class FakeHost:
 
     async def stats(self, cgroups: Iterable[int] | None) -> Mapping[str, Any]:
         self._need()
+        self.machine.asked.set()
         if self.machine.deaf:
             raise SchedulerHostError("no answer to stats within 10 s")
         return {"classes": self.machine.classes}

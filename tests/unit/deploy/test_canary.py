@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,19 @@ async def test_it_is_promoted_only_after_the_canary(rig: Rig) -> None:
     assert "on trial" not in rig.manager.view().reason
     await rig.restart_daemon()
     assert rig.manager.view().current.promoted  # type: ignore[union-attr]
+
+
+async def test_what_was_just_attached_is_not_looked_at_seldom(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.limits = replace(rig.limits, watch_s=1.0)  # ten while nothing is on trial
+    await rig.restart_daemon()
+    watching = asyncio.create_task(rig.manager.run())
+    await asyncio.sleep(0.1)
+    await deploy(rig, "a")
+    await asyncio.wait_for(rig.machine.asked.wait(), 8)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert runs(rig) == "a"
 
 
 async def test_a_tail_that_doubles_after_ten_seconds_is_taken_back(rig: Rig) -> None:
