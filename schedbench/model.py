@@ -82,6 +82,7 @@ class Part:
     name: str
     intent: str
     weight: int = 100  # cpu.weight
+    work_ms: str = ""  # the size's variable that says what CPU time each of its tasks will use
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,14 @@ def parse(data: bytes, name: str, problems: Problems) -> Workload | None:
     if got is None or not set(required) <= set(got):
         return None
     reader = _Reader(got, problems)
-    metrics = reader.metrics()
+    metrics, parts, sizes = reader.metrics(), reader.parts(), reader.sizes()
+    for index, part in enumerate(parts):
+        if part.work_ms and not all(part.work_ms in size.env for size in sizes.values()):
+            message, where = (
+                f"{part.work_ms} is no variable of the sizes",
+                f"parts[{index}].work_ms",
+            )
+            problems.add(got["parts"].line, where, message, "name one that `sizes` set")
     workload = Workload(
         name=name,
         title=reader.text("title"),
@@ -102,13 +109,13 @@ def parse(data: bytes, name: str, problems: Problems) -> Workload | None:
         packages=reader.words("packages", _PACKAGE, "a package's name"),
         drivers=reader.choice("drivers", drivers.names()),
         programs=reader.words("programs", _PROGRAM, "an absolute path"),
-        parts=reader.parts(),
+        parts=parts,
         setup=reader.script("setup", empty=True),
         run=reader.script("run"),
         check=reader.script("check"),
         metrics=metrics,
         slos=reader.slos({metric.name: metric for metric in metrics}),
-        sizes=reader.sizes(),
+        sizes=sizes,
         clocks=frozenset(Clock(word) for word in reader.choice("clocks", list(Clock), some=True)),
         clock_defined=reader.flag("clock_defined"),
         visible=reader.choice("visible", VISIBLE),
@@ -191,13 +198,19 @@ class _Reader:
 
     def parts(self) -> tuple[Part, ...]:
         found, seen = [], list[str]()
-        keys = ("name", "intent", "weight")
+        keys = ("name", "intent", "weight", "work_ms")
         for where, _, have in self.maps("parts", keys, ("name", "intent"), 16):
             at = f"{where}.intent"
             intent = yamlfields.text(have["intent"], self.problems, at, choices=INTENTS)
             weight = self.number(have, where, "weight", 100, 1, 10000)
             name = self.name(have["name"], f"{where}.name", seen)
-            found.append(Part(name, intent or "", int(weight)))
+            work_ms = ""
+            if "work_ms" in have:
+                work_ms = yamlfields.text(
+                    have["work_ms"], self.problems, f"{where}.work_ms",
+                    pattern=_ENV, pattern_means="the name of a variable",
+                ) or ""  # fmt: skip
+            found.append(Part(name, intent or "", int(weight), work_ms))
         return tuple(found)
 
     def metrics(self) -> tuple[Metric, ...]:

@@ -17,6 +17,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -43,7 +44,10 @@ from schedcpd.verify.verifier import Verifier
 
 CORES = 2
 LIFE_MARGIN_S = 120.0  # beyond a command's limit: resume, and one more chance to answer
-CONSOLE_CHARS = 1500
+CONSOLE_CHARS = 4000
+_COMPLAINT = re.compile(
+    r"BUG:|Oops|general protection|invalid opcode|kernel BUG at|Unable to handle"
+)
 
 
 class VmGuest:
@@ -86,18 +90,27 @@ class VmGuest:
             try:
                 result = await vm.run(argv, timeout_s=timeout_s)
             except VmGoneError as gone:
-                console = gone.console[-CONSOLE_CHARS:].strip()
+                console = _what_it_said(gone.console)
                 return GuestRun(
                     None,
                     gone.stdout.decode("utf-8", "replace"),
                     gone.stderr.decode("utf-8", "replace"),
-                    f"{gone.message}; the console's end:\n{console}" if console else gone.message,
+                    f"{gone.message}; the console:\n{console}" if console else gone.message,
                     died=isinstance(gone, VmDiedError),
                 )
             if result.timed_out:
                 end = f"it was not done after {timeout_s:.0f} s and was killed"
                 return GuestRun(None, result.text, result.error_text, end)
             return GuestRun(result.exit_code, result.text, result.error_text)
+
+
+def _what_it_said(console: str) -> str:
+    """The kernel's first complaint and what followed it; the console's end where there is none."""
+    first = _COMPLAINT.search(console)
+    if first is None:
+        return console[-CONSOLE_CHARS:].strip()
+    begin = console.rfind("\n", 0, first.start()) + 1
+    return console[begin : begin + CONSOLE_CHARS].strip()
 
 
 def _tar(files: Mapping[str, bytes]) -> bytes:

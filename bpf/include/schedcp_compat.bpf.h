@@ -206,26 +206,43 @@ static inline bool sc_move_vtime(struct bpf_iter_scx_dsq *it, struct task_struct
 
 struct task_struct *scx_bpf_dsq_peek(u64 dsq_id) __ksym __weak;
 
-/* The vtime of a DSQ's first task in *vtime. False: the DSQ is empty. */
-static inline bool sc_first_vtime(u64 dsq_id, u64 *vtime)
+#define FIRST_SCAN 8 /* tasks at the head of a DSQ that may be bound elsewhere */
+
+/*
+ * In *vtime that of a DSQ's first task that may run on `cpu`; -1 is any. A head that is bound elsewhere
+ * says nothing of what the CPU would get from there. False: the DSQ has none among its first few.
+ */
+__noinline bool sc_first_vtime(u64 dsq_id, s32 cpu, u64 *vtime)
 {
 	struct bpf_iter_scx_dsq it;
 	struct task_struct *p = NULL;
 	bool found = false;
+	u32 i;
 
+	if (!vtime)
+		return false;
 	/* Both since 7.1; the peek of 6.19 may miss what was moved. */
 	if (bpf_ksym_exists(scx_bpf_dsq_peek) &&
 	    bpf_ksym_exists(scx_bpf_dsq_move_to_local___v2___kernel)) {
 		p = scx_bpf_dsq_peek(dsq_id);
-		if (p)
+		if (!p)
+			return false;
+		if (cpu < 0 || bpf_cpumask_test_cpu(cpu, p->cpus_ptr)) {
 			*vtime = p->scx.dsq_vtime;
-		return p;
+			return true;
+		}
 	}
-	if (!bpf_iter_scx_dsq_new(&it, dsq_id, 0))
-		p = bpf_iter_scx_dsq_next(&it);
-	if (p) {
-		*vtime = p->scx.dsq_vtime;
-		found = true;
+	if (!bpf_iter_scx_dsq_new(&it, dsq_id, 0)) {
+		bpf_for(i, 0, FIRST_SCAN) {
+			p = bpf_iter_scx_dsq_next(&it);
+			if (!p)
+				break;
+			if (cpu >= 0 && !bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+				continue;
+			*vtime = p->scx.dsq_vtime;
+			found = true;
+			break;
+		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
 	return found;

@@ -135,7 +135,7 @@ static __noinline s64 queues_next(u32 kind, s32 cpu, u64 slack, u64 *first)
 
 	if (!first)
 		return -1;
-	if (sc_first_vtime(queue_id(kind, mine), &head)) {
+	if (sc_first_vtime(queue_id(kind, mine), cpu, &head)) {
 		best = mine;
 		*first = head;
 	}
@@ -147,7 +147,7 @@ static __noinline s64 queues_next(u32 kind, s32 cpu, u64 slack, u64 *first)
 	bpf_for(i, 0, scan) {
 		u32 other = (turn + i) % nr;
 
-		if (other == mine || !sc_first_vtime(queue_id(kind, other), &head))
+		if (other == mine || !sc_first_vtime(queue_id(kind, other), cpu, &head))
 			continue;
 		if (best >= 0 && !vtime_before(head + (best == mine ? slack : 0), *first))
 			continue;

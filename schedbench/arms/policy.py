@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scheduler of ours with fixed tunables. It is told what each part wants and writes that into the
-scheduler's map before it starts, as an operator would who knows the machine."""
+"""A scheduler of ours with fixed tunables. It is told what each part wants, and what work is known,
+and writes that into the scheduler's maps before it starts, as an operator would who knows the
+machine."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ class PolicyArm:
     tunables: Mapping[str, Tunable]
     clocks: frozenset[Clock] = frozenset(Clock)
     told_intents: bool = True
+    takes_hints: bool = False  # of expected work: bpf/include/schedcp_hints.bpf.h
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> Mapping[str, object]:
@@ -45,6 +47,11 @@ class PolicyArm:
         words = [f"--ops {self.manifest.ops}", f"--background {FOLDER}/state"]
         words += [f"--set {name}={_number(value)}" for name, value in self.tunables.items()]
         words += [f'--intent "$SCHEDBENCH_CGROUP/{part.name}={part.intent}"' for part in told.parts]
+        words += [
+            f'--hint "cgroup:$SCHEDBENCH_CGROUP/{part.name}=$(({part.work_ms} * 1000))"'
+            for part in told.parts
+            if part.work_ms and self.takes_hints
+        ]
         options = " \\\n    ".join(words)
         return ArmScript(
             files={f"{FOLDER}/scxload": self.loader, f"{FOLDER}/scheduler.bpf.o": self.bpf_object},
@@ -73,11 +80,12 @@ async def policy_arm(
     """
     loader = await scxload.program(progress)
     bpf_object = await scxload.scheduler_object(scheduler)
+    data = bpf_object.read_bytes()
     manifest, wrong = load_manifest(bpf_object.with_name(f"{scheduler}{SUFFIX}"))
     if manifest is None:
         raise ConfigErrors(wrong)
     hashes = {
-        "object_sha256": hashlib.sha256(bpf_object.read_bytes()).hexdigest(),
+        "object_sha256": hashlib.sha256(data).hexdigest(),
         "loader_sha256": hashlib.sha256(loader.read_bytes()).hexdigest(),
     }
     return PolicyArm(
@@ -87,6 +95,7 @@ async def policy_arm(
         bpf_object=bpf_object,
         tunables=check_tunables(manifest, tunables or {}),
         told_intents=told_intents,
+        takes_hints=b"\0hints_cgroup\0" in data,  # the map's name in the symbols
         hashes=hashes,
     )
 

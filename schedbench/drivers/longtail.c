@@ -2,18 +2,22 @@
 /*
  * The long-tail batch: many short tasks and one long, all ready at once.
  *
- *   longtail SHORTS SHORT_MS LONG_MS SEED
+ *   longtail SHORTS SHORT_MS LONG_MS SEED [FOLDER]
  *
  * Every task is a process that uses a fixed amount of CPU time. The seed draws each task's name and
  * share (within 20%), and the long one's place in the order, so that neither a name nor a place
  * gives it away; the totals of CPU time are as given, whatever the seed. A scheduler that
  * leaves the long task for last pays with the makespan; one that runs only it pays with the shorts.
  *
+ * The long one goes into the cgroup FOLDER, for schedulers that are told of it by its cgroup.
+ *
  * JSON: makespan_ms (first start to last end), mean_ms and short_p99_ms (start of all to the end of
- * a task: of all tasks, of the shorts), long_ms, cpu_ms (what the work used), tasks.
+ * a task: of all tasks, of the shorts), long_ms, cpu_ms (what the work used), over_bound (makespan
+ * by the least possible, which is the longest task or the work of all by the CPUs), tasks.
  */
 #include "driver.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -60,6 +64,18 @@ static void draw(struct task *tasks, int shorts, int64_t short_ns, int64_t long_
 	}
 }
 
+static void move_to(const char *folder, pid_t pid)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", folder);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || dprintf(fd, "%d", (int)pid) < 0)
+		fail(path);
+	close(fd);
+}
+
 static void __attribute__((noreturn)) child(struct task *task, int gate)
 {
 	int64_t began;
@@ -80,11 +96,12 @@ int main(int argc, char **argv)
 {
 	int64_t *all, *of_shorts, short_ns, long_ns, last = 0, long_end = 0, cpu = 0;
 	int shorts, count, gate[2], n = 0, status;
+	double bound;
 	struct shared *shared;
 	uint64_t seed;
 
-	if (argc != 5)
-		usage("SHORTS SHORT_MS LONG_MS SEED");
+	if (argc != 5 && argc != 6)
+		usage("SHORTS SHORT_MS LONG_MS SEED [FOLDER]");
 	shorts = (int)number(argv[1], 1, 10000);
 	short_ns = number(argv[2], 1, 1000000) * NS_PER_MS;
 	long_ns = number(argv[3], 1, 1000000) * NS_PER_MS;
@@ -106,6 +123,8 @@ int main(int argc, char **argv)
 			close(gate[1]);
 			child(&shared->tasks[i], gate[0]);
 		}
+		if (argc == 6 && shared->tasks[i].is_long)
+			move_to(argv[5], pid);
 	}
 	shared->began_ns = now_ns();
 	close(gate[1]);
@@ -129,11 +148,13 @@ int main(int argc, char **argv)
 			of_shorts[n++] = all[i];
 	}
 	sort_int64(of_shorts, (size_t)n);
+	bound = (double)(shorts * short_ns + long_ns) / (double)sysconf(_SC_NPROCESSORS_ONLN);
+	bound = fmax(bound, (double)long_ns);
 	printf("{\"tasks\":%d,\"makespan_ms\":%.6f,\"mean_ms\":%.6f,\"short_p99_ms\":%.6f,"
-	       "\"long_ms\":%.6f,\"cpu_ms\":%.6f}\n",
+	       "\"long_ms\":%.6f,\"cpu_ms\":%.6f,\"over_bound\":%.6f}\n",
 	       count, (double)last / NS_PER_MS, mean(all, (size_t)count) / NS_PER_MS,
 	       (double)percentile(of_shorts, (size_t)n, 99) / NS_PER_MS,
-	       (double)long_end / NS_PER_MS, (double)cpu / NS_PER_MS);
+	       (double)long_end / NS_PER_MS, (double)cpu / NS_PER_MS, (double)last / bound);
 	finish();
 	return 0;
 }

@@ -28,7 +28,7 @@ KILL_GRACE_S = 15.0  # after SIGKILL, a live guest reports the end within this
 HEARTBEAT_S = 5.0
 FREEZE_S = 45.0  # the agent runs under SCHED_FIFO: this long a silence is a dead guest
 BOOT_TIMEOUT_S = 420.0
-CONSOLE_TAIL = 4000
+CONSOLE_TAIL = 16000
 GUEST_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",

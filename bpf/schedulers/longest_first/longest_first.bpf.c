@@ -10,7 +10,8 @@
  * is let run `lead_ms` before it counts, so that equal tasks end one after the other and the long one
  * among them is found early.
  *
- * Nobody starves: a task gets at least 1/`favour_max` of the longest one's rate.
+ * Nobody starves: one that has waited `max_wait_ms` is overdue, and every fourth choice is made among
+ * the overdue, first come, first served.
  *
  * Suits: builds, tests, transcodes, map-reduce: batches whose end counts.
  * Bad at: anything that people wait for; fairness between tasks of unlike length is given up.
@@ -35,6 +36,9 @@ SC_LIVE u32 favour_max = 16;
 /* Virtual time that a task may save up by sleeping. Microseconds. */
 SC_LIVE u32 sleep_credit_us = 20000;
 
+/* A task that waits longer is overdue. Milliseconds. */
+SC_LIVE u32 max_wait_ms = 1000;
+
 /* Whether the means of earlier tasks of the same command count. */
 SC_LIVE bool learn = true;
 
@@ -44,8 +48,11 @@ const volatile u32 wanted_flags =
 
 enum {
 	QUEUE,
+	OVERDUE,
 	NR_QUEUES,
-	FAVOUR_ONE = 16, /* favours are in sixteenths */
+	OVERDUE_TURNS = 4, /* one choice in so many is of the overdue */
+	MAX_SWEEP = 512,   /* tasks of a queue looked at at a time */
+	FAVOUR_ONE = 16,   /* favours are in sixteenths */
 	BRIEF_NS = 2000000,
 	NUDGE_NS = 1000000,
 	PATIENCE_NS = 250000000,
@@ -65,6 +72,9 @@ SC_TASK_STORAGE();
 
 struct vtime_line line; /* not static, or the compiler splits it and its BTF does not fit */
 static u64 typical_ns = TYPICAL_LEAST_NS; /* the median of what tasks are expected to use */
+
+static u64 swept_at; /* when the queues were looked at for the overdue */
+static u32 nr_sweeps, nr_choices;
 
 static u64 slice_ns(void)
 {
@@ -151,7 +161,7 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 		tctx->ahead_ns = 0;
 		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
 		/* The line runs ahead of the favoured: place it by who waits. */
-		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), &head))
+		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), -1, &head))
 			front = vtime_min(front, head + 2 * vtime_charge(NUDGE_NS, account->share));
 		account_bound(account, front, true, sleep_credit_us * 1000ULL,
 			      slice_ns() / (favour_max ?: 1));
@@ -162,6 +172,43 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 		judge(tctx->hint.work_ns);
 	tctx->judged = true;
 	tctx->favour = favour_of(tctx);
+}
+
+/* Moves to the overdue whoever has waited in a queue for too long. */
+static __noinline int sweep_queue(u32 place, u64 now, u64 iter_flags)
+{
+	struct bpf_iter_scx_dsq it;
+	u32 i;
+
+	if (!bpf_iter_scx_dsq_new(&it, queue_id(QUEUE, place), iter_flags)) {
+		bpf_for(i, 0, MAX_SWEEP) {
+			struct task_struct *p = bpf_iter_scx_dsq_next(&it);
+			struct task_ctx *tctx = p ? task_ctx(p) : NULL;
+			u64 since = tctx ? tctx->account.wait_since : 0;
+
+			if (!p)
+				break;
+			if (since && vtime_before(since + max_wait_ms * 1000000ULL, now))
+				sc_move_vtime(&it, p, queue_id(OVERDUE, place), since);
+		}
+	}
+	bpf_iter_scx_dsq_destroy(&it);
+	return 0;
+}
+
+/* Eight times in `max_wait_ms` one CPU looks at all that waits; a long queue is seen from both ends. */
+static __noinline int sweep(u64 now)
+{
+	u64 last = swept_at;
+	u32 place;
+
+	if (now - last < max_wait_ms * 125000ULL ||
+	    !__sync_bool_compare_and_swap(&swept_at, last, now))
+		return 0;
+	bpf_for(place, 0, nr_places())
+		sweep_queue(place, now, nr_sweeps & 1 ? SC_DSQ_ITER_REV : 0);
+	nr_sweeps++;
+	return 0;
 }
 
 /* ------------------------------------------------------------------ ops */
@@ -203,6 +250,10 @@ void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 	struct task_ctx *tctx = prev && prev->scx.flags & SC_TASK_QUEUED ? task_ctx(prev) : NULL;
 	u64 first = 0, stood, ran;
 
+	sweep(sc_now());
+	if (queues_waiting(OVERDUE) && !(nr_choices++ % OVERDUE_TURNS) &&
+	    queues_take(OVERDUE, cpu, 0))
+		return;
 	if (tctx) {
 		stood = tctx->account.vtime;
 		ran = account_charge(prev, &tctx->account, sc_now(), 1, false);
@@ -213,7 +264,8 @@ void SC_OP(longest_first_dispatch, s32 cpu, struct task_struct *prev)
 			return;
 		}
 	}
-	queues_take(QUEUE, cpu, 0);
+	if (!queues_take(QUEUE, cpu, 0))
+		queues_take(OVERDUE, cpu, 0);
 }
 
 void SC_OP(longest_first_stopping, struct task_struct *p, bool runnable)

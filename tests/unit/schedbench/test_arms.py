@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_a_policy_is_told_intents_and_bound_to_its_tunables() -> None:
     assert "--set batch_slice_us=12345" in script.start
     assert script == a_policy(batch_slice_us=12345).script(TOLD)
     assert a_policy().describe() != a_policy(batch_slice_us=12345).describe()
+
+
+def test_known_work_is_told_to_who_takes_hints() -> None:
+    told = Told((Part("rest", "batch"), Part("long", "batch", work_ms="LONG_MS")), {}, 1)
+    assert "--hint" not in a_policy().script(told).start
+    script = replace(a_policy(), takes_hints=True).script(told)
+    readable(script)
+    assert script.start.count("--hint") == 1
+    assert '--hint "cgroup:$SCHEDBENCH_CGROUP/long=$((LONG_MS * 1000))"' in script.start
 
 
 def test_schedcp_knows_nothing_of_the_workload() -> None:

@@ -85,6 +85,36 @@ def test_a_longtail_does_the_same_work_for_every_seed(run: Run) -> None:
         assert 0 < data["mean_ms"] <= data["makespan_ms"]
 
 
+def test_the_long_one_of_a_batch_goes_where_it_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    data = json.loads(run("longtail", 3, 2, 20, 1, tmp_path).stdout)
+    assert (tmp_path / "cgroup.procs").read_text().isdigit()  # one process
+    assert data["over_bound"] >= 1
+
+
+def test_hogs_share_what_there_is(run: Run, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "cgroup.procs").touch()
+    data = json.loads(run("hogs", 200, 1, f"{folders[0]}:1:2", f"{folders[1]}:3:1").stdout)
+    assert all((folder / "cgroup.procs").read_text() == "0" for folder in folders)
+    a, b = data["shares"]
+    assert a + b == pytest.approx(1, abs=1e-5)
+    assert data["least_percent"] == pytest.approx(100 * min(a, b), abs=0.01)
+    kept = min(a / 0.25, 0.25 / a, b / 0.75, 0.75 / b)
+    assert data["kept_percent"] == pytest.approx(100 * kept, abs=0.01)
+    assert 0 < data["jain"] < 1 and data["cpus"] > 0
+
+
+def test_placement_sees_the_machine(run: Run) -> None:
+    data = json.loads(run("placement", 2, 1000, 1000, 200, 1).stdout)
+    cpus = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
+    assert data["cores"] == len({path.read_text() for path in cpus})
+    assert 1 <= data["caches"] <= data["cores"] and data["wakeups"] > 0
+    assert 0 < data["whole_core_percent"] <= 100 and 0 < data["same_cache_percent"] <= 100
+
+
 def test_wakebench_serves_requests(run: Run) -> None:
     data = json.loads(run("wakebench", 2, 2, 300, 100, 300, 1).stdout)
     assert data["requests"] > 0
@@ -174,6 +204,10 @@ def test_the_built_tree_prints_what_was_foretold(
         ("longtail", ("0", "2", "3", "4")),
         ("wakebench", ("1", "x", "1", "1", "1", "1")),
         ("spin", ("1", "-1")),
+        ("hogs", ("1", "1")),
+        ("hogs", ("1", "1", "folder:1")),
+        ("hogs", ("1", "1", "folder:0:1")),
+        ("placement", ("65", "1", "1", "1", "1")),
         ("periodic", ()),
         ("mkdata", ("poem", "3", "1")),
         ("mktree", ("rust", "tree", "1", "1", "1")),

@@ -162,7 +162,10 @@ def test_links_are_links_in_the_archive() -> None:
     assert modes["usr/bin/x"] == 0o100755
 
 
-CLOCK_DEFINED = ("longtail", "schbench", "mixed", "periodic", "pin-noise", "cyclictest")
+CLOCK_DEFINED = (
+    "longtail", "longtail-told", "schbench", "mixed", "periodic", "pin-noise", "cyclictest",
+    "hogs", "shares", "classes",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", workload.names())

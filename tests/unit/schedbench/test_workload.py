@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedbench import drivers, guestfiles, workload
-from schedbench.model import Better, Clock, SizeClass
+from schedbench.model import Better, Clock, Part, SizeClass
 from schedbench.suites import load as load_suite
 from schedcpd.errors import ConfigErrors, NotFoundError
 from schedcpd.host.yamlpos import Problems
@@ -26,7 +26,7 @@ packages: [xz-utils]
 drivers: [spin]
 programs: [/usr/bin/xz]
 parts:
-  - {name: work, intent: batch, weight: 200}
+  - {name: work, intent: batch, weight: 200, work_ms: N}
 setup: echo one
 run: |
   echo two
@@ -56,7 +56,7 @@ def write(folder: Path, text: str, name: str = "one") -> Path:
 def test_every_field_is_read(tmp_path: Path) -> None:
     found = workload.read(write(tmp_path, GOOD))
     assert (found.name, found.title, found.packages) == ("one", "A title", ("xz-utils",))
-    assert found.parts[0].weight == 200 and found.parts[0].intent == "batch"
+    assert found.parts == (Part("work", "batch", 200, "N"),)
     assert (found.setup, found.run, found.check) == ("echo one\n", "echo two\n", "true\n")
     time, rate = found.metrics
     assert (time.better, time.alpha, time.scale) == (Better.LOWER, 0.5, 1.0)
@@ -88,6 +88,7 @@ WRONG = [
     ("programs: [/usr/bin/xz]", "programs: [xz]", "programs[0]", "absolute path"),
     ("intent: batch", "intent: fast", "parts[0].intent", "is not allowed"),
     ("weight: 200", "weight: 0", "parts[0].weight", "out of range"),
+    ("work_ms: N", "work_ms: MS", "parts[0].work_ms", "no variable of the sizes"),
     ("  echo two", "", "run", "is empty"),
     ("better: lower", "better: less", "metrics[0].better", "is not allowed"),
     ("source: elapsed", "source: time", "metrics[0].source", "is no source"),
@@ -193,7 +194,7 @@ def test_its_scripts_use_what_it_declares(name: str) -> None:
     one = SHIPPED[name]
     script = one.setup + one.run + one.check
     for part in one.parts:
-        assert re.search(rf"\bpart {part.name} |/{part.name}/", script), part.name
+        assert re.search(rf'\bpart {part.name} |/{part.name}[/:"]', script), part.name
     for used in re.findall(r"\bpart ([a-z-]+) ", script):
         assert used in {part.name for part in one.parts}
     for driver in one.drivers:
