@@ -183,7 +183,10 @@ class Endings:
             core.intents.attached({})
             core.attached_ns = core.clock.monotonic_ns()
             adopted = running(match, status)
-            await core.save_or_note(replace(core.state, current=adopted, pending=None, held=""))
+            pending = match is core.state.pending
+            state = replace(core.state, current=adopted, pending=None, held="")
+            # Killed between the attach and the record of it: an operator's word counts still.
+            await core.save_or_note(state.with_current(adopted) if pending else state)
             for other in recorded:
                 if other is not match:
                     core.finish(other, OutcomeKind.REPLACED, f"replaced by {match.policy}")

@@ -18,7 +18,7 @@ from schedcpd.deploy.endings import Endings
 from schedcpd.deploy.intents import IntentTable
 from schedcpd.deploy.pace import Pace
 from schedcpd.deploy.ports import Admission, DeployView, Limits, Listener
-from schedcpd.deploy.state import KillSwitch, StateStore, variant
+from schedcpd.deploy.state import KillSwitch, StateStore
 from schedcpd.deploy.swap import Swap
 from schedcpd.deploy.trial import Trial
 from schedcpd.deploy.watch import Watch
@@ -141,7 +141,7 @@ class DeployManager:
             if candidate.kind is CandidateKind.DEFAULT:
                 await self._swap.detach(OutcomeKind.REPLACED, candidate.reason)
                 if asked:
-                    await self._remember_word(candidate, source)
+                    await core.save_or_note(core.state.with_word(candidate.policy, source, "", {}))
                 core.changed(candidate.reason)
                 return
         words, self._admitting = self._words, True
@@ -157,29 +157,11 @@ class DeployManager:
                 raise BusyError("overtaken by an operator's word while it was being verified")
             back = self._swap.way_back_from(candidate)
             try:
-                await self._swap.load(candidate, verdict, source, back, counted=not asked)
+                await self._swap.load(candidate, verdict, source, back, asked=asked)
             except SchedcpError:
                 self._pace.failed(candidate)
                 raise
             self._pace.succeeded(candidate)
-            if asked:
-                await self._remember_word(candidate, source)
-
-    async def _remember_word(self, candidate: Candidate, source: str) -> None:
-        """Only now that it runs: a wish that failed must not be tried again by itself."""
-        state = self._core.state
-        quarantine = dict(state.quarantine)
-        quarantine.pop(candidate.object_sha256, None)
-        quarantine.pop(variant(candidate.object_sha256, candidate.tunables), None)
-        await self._core.save_or_note(
-            replace(
-                state,
-                wanted=candidate.policy,
-                wanted_source=source,
-                held="",
-                quarantine=quarantine,
-            )
-        )
 
     async def rollback(self, reason: str) -> None:
         """To last-known-good, else to the kernel's default; stays there until `apply`."""
@@ -203,7 +185,7 @@ class DeployManager:
                         verdict,
                         "rollback",
                         None,
-                        counted=False,
+                        asked=True,
                         ended=OutcomeKind.ROLLED_BACK,
                         why=reason,
                         restore=False,

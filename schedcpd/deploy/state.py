@@ -42,6 +42,7 @@ class Deployment:
     promoted: bool = False  # its canary is over
     without: tuple[str, ...] = ()  # what this kernel cannot do for it
     external: bool = False  # `scheduler` is a program, `object_path` where it is
+    asked: bool = False  # by an operator; not what the configuration or the pipeline chose
 
     @property
     def promises(self) -> Mapping[IntentClass, float]:
@@ -107,6 +108,30 @@ class DeployState:
     def with_swap(self, now: float) -> DeployState:
         """Counts one automatic deployment; forgets those of more than an hour ago."""
         return replace(self, swaps_unix_s=(*within_an_hour(self.swaps_unix_s, now), now))
+
+    def with_word(
+        self, policy: str, source: str, sha256: str, tunables: Mapping[str, Tunable]
+    ) -> DeployState:
+        """Keeps an operator's word, which lifts what held back. Only once it was done: a wish
+        that failed must not be tried again by itself.
+        """
+        lifted = (sha256, variant(sha256, tunables))
+        return replace(
+            self,
+            wanted=policy,
+            wanted_source=source,
+            held="",
+            quarantine={key: why for key, why in self.quarantine.items() if key not in lifted},
+        )
+
+    def with_current(self, deployment: Deployment) -> DeployState:
+        """The deployment runs; where an operator asked for it, that is kept in the same record."""
+        state = replace(self, current=deployment, pending=None)
+        if not deployment.asked:
+            return state
+        return state.with_word(
+            deployment.policy, deployment.source, deployment.object_sha256, deployment.tunables
+        )
 
     def with_setback(
         self, key: str, reason: str, kernel: str, now: float, hold_s: float = 0.0
@@ -188,7 +213,7 @@ def _deployment(data: object, where: str) -> Deployment:
     _expect(values.get("tunables"), dict, f"{where}.tunables")
     for key in ("enable_seq", "host_pid"):
         _expect(values.get(key, 0), int, f"{where}.{key}")
-    for key in ("promoted", "external"):
+    for key in ("promoted", "external", "asked"):
         _expect(values.get(key, False), bool, f"{where}.{key}")
     without = values.get("without", ())
     if not isinstance(without, list | tuple):

@@ -66,7 +66,7 @@ class Swap:
         source: str,
         way_back: Deployment | None,
         *,
-        counted: bool,
+        asked: bool,
         ended: OutcomeKind = OutcomeKind.REPLACED,
         why: str = "",
         restore: bool = True,
@@ -74,7 +74,8 @@ class Swap:
         """Attaches. The way back is on disk before the host is asked.
 
         On failure what ran is restored (unless `restore` is False) and the error raised.
-        `counted` counts it against the hourly limit; `ended` and `why` are how the former ended.
+        `asked`: by an operator, whose word is kept with what runs; what nobody asked for counts
+        against the hourly limit. `ended` and `why` are how the former ended.
         """
         core = self._core
         self.refuse()
@@ -93,6 +94,7 @@ class Swap:
             slo_delay_p99_us={c.value: us for c, us in candidate.slo_delay_p99_us.items()},
             promoted=core.limits.canary_s == 0,
             external=candidate.kind is CandidateKind.EXTERNAL,
+            asked=asked,
         )
         state = replace(
             core.state,
@@ -100,7 +102,7 @@ class Swap:
             pending=deployment,
             last_known_good=way_back,
         )
-        await core.save(state.with_swap(deployment.started_unix_s) if counted else state)
+        await core.save(state if asked else state.with_swap(deployment.started_unix_s))
         measures = await core.measure() if previous else {}
         try:
             status = await self._attach(deployment, verdict, candidate)
@@ -110,7 +112,7 @@ class Swap:
             raise
         current = running(deployment, status)
         core.attached_ns = core.clock.monotonic_ns()
-        await core.save_or_note(replace(core.state, pending=None, current=current))
+        await core.save_or_note(core.state.with_current(current))
         core.attached.set()
         core.foreign = ""
         if previous is not None:
@@ -209,7 +211,7 @@ class Swap:
         candidate = replace(target, reason=reason).candidate()
         try:
             verdict = await self.admit(candidate)
-            await self.load(candidate, verdict, "fallback", back, counted=True, restore=False)
+            await self.load(candidate, verdict, "fallback", back, asked=False, restore=False)
         except SchedcpError as error:
             core.changed(f"{reason}; {target.policy} could not be restored: {error.message}")
             return False

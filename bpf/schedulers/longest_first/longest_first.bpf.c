@@ -10,8 +10,8 @@
  * is let run `lead_ms` before it counts, so that equal tasks end one after the other and the long one
  * among them is found early.
  *
- * Nobody starves: one that has waited `max_wait_ms` is overdue, and every fourth choice is made among
- * the overdue, first come, first served.
+ * Nobody starves: one that has waited `max_wait_ms` is overdue, and every second choice is made among
+ * the overdue, first come, first served, until it has run half a slice.
  *
  * Suits: builds, tests, transcodes, map-reduce: batches whose end counts.
  * Bad at: anything that people wait for; fairness between tasks of unlike length is given up.
@@ -50,7 +50,7 @@ enum {
 	QUEUE,
 	OVERDUE,
 	NR_QUEUES,
-	OVERDUE_TURNS = 4, /* one choice in so many is of the overdue */
+	OVERDUE_TURNS = 2, /* one choice in so many is of the overdue */
 	MAX_SWEEP = 512,   /* tasks of a queue looked at at a time */
 	FAVOUR_ONE = 16,   /* favours are in sixteenths */
 	BRIEF_NS = 2000000,
@@ -65,6 +65,8 @@ struct task_ctx {
 	u64 used_ns;  /* in its life, or since its name or hint changed */
 	u64 ahead_ns; /* run, and not charged yet */
 	u64 favour;   /* sixteenths */
+	u64 owed_ns;  /* what it must still run before it is overdue no more */
+	u64 overdue;  /* since when it has waited, while `owed_ns` */
 	bool judged;  /* counted in `typical_ns` */
 };
 
@@ -139,6 +141,7 @@ static void favour(struct task_ctx *tctx, u64 stood, u64 ran)
 	vtime_move(&line, stood, sc_now(), nr_cpus);
 	tctx->used_ns += ran;
 	tctx->ahead_ns += ran;
+	tctx->owed_ns = tctx->owed_ns > ran ? tctx->owed_ns - ran : 0;
 	tctx->favour = favour_of(tctx);
 	if (tctx->ahead_ns <= lead_ms * 1000000ULL)
 		account->vtime = stood;
@@ -158,7 +161,7 @@ static void wake(struct task_struct *p, struct task_ctx *tctx)
 
 	if (account_wake(p, account, INTENT_NORMAL)) {
 		tctx->favour = favour_of(tctx);
-		tctx->ahead_ns = 0;
+		tctx->ahead_ns = tctx->owed_ns = 0;
 		account->vtime += vtime_charge(ahead, account->share) * FAVOUR_ONE / tctx->favour;
 		/* The line runs ahead of the favoured: place it by who waits. */
 		if (sc_first_vtime(queue_at(QUEUE, scx_bpf_task_cpu(p)), -1, &head))
@@ -188,8 +191,11 @@ static __noinline int sweep_queue(u32 place, u64 now, u64 iter_flags)
 
 			if (!p)
 				break;
-			if (since && vtime_before(since + max_wait_ms * 1000000ULL, now))
-				sc_move_vtime(&it, p, queue_id(OVERDUE, place), since);
+			if (!since || !vtime_before(since + max_wait_ms * 1000000ULL, now))
+				continue;
+			tctx->overdue = since;
+			tctx->owed_ns = slice_ns() / 2;
+			sc_move_vtime(&it, p, queue_id(OVERDUE, place), since);
 		}
 	}
 	bpf_iter_scx_dsq_destroy(&it);
@@ -240,7 +246,11 @@ void SC_OP(longest_first_enqueue, struct task_struct *p, u64 enq_flags)
 		sc_insert(p, SC_DSQ_LOCAL, slice_ns(), enq_flags | SC_ENQ_PREEMPT);
 		return;
 	}
-	queues_put(p, QUEUE, slice_ns(), key_of(tctx), enq_flags);
+	/* One that was preempted before it had its due does not wait all over again. */
+	if (tctx->owed_ns)
+		queues_put(p, OVERDUE, slice_ns(), tctx->overdue, enq_flags);
+	else
+		queues_put(p, QUEUE, slice_ns(), key_of(tctx), enq_flags);
 	queues_wake(p);
 }
 

@@ -281,8 +281,10 @@ async def test_a_restarted_daemon_adopts_what_runs(rig: Rig) -> None:
     assert rig.machine.intents[9] is IntentClass.LATENCY
 
 
-async def test_a_daemon_that_died_in_the_swap_adopts_the_new_one(rig: Rig) -> None:
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_daemon_that_died_in_the_swap_adopts_the_new_one(rig: Rig, asked: bool) -> None:
     await proven(rig, "a")
+    before = rig.manager.wanted
     host = rig.machine.host
     assert host is not None
     original, die = host.load, RuntimeError("the daemon died here")
@@ -293,9 +295,10 @@ async def test_a_daemon_that_died_in_the_swap_adopts_the_new_one(rig: Rig) -> No
 
     host.load = load_and_die  # type: ignore[assignment,method-assign]
     with pytest.raises(RuntimeError):
-        await deploy(rig, "b")
+        await deploy(rig, "b", asked=asked)
     await rig.restart_daemon()
     assert rig.manager.view().current.policy == "b"  # type: ignore[union-attr]
+    assert rig.manager.wanted == (("b", "operator") if asked else before)
     assert rig.manager.view().last_known_good.policy == "a"  # type: ignore[union-attr]
 
 
