@@ -291,13 +291,15 @@ class MicroVm:
             why = self._end = VmDiedError(f"the VM ended by itself (exit {code}): {said}")
         elif isinstance(why, VmDiedError) and log:
             why = VmDiedError(f"{why.message}: {log[-500:]}", hint=why.hint)
-        return type(why)(
+        gone = type(why)(
             why.message,
             hint=why.hint,
             stdout=bytes(call.stdout) if call else b"",
             stderr=bytes(call.stderr) if call else b"",
             console=console,
         )
+        gone.add_note(f"the console's end:\n{console}")
+        return gone
 
     async def _limit(self, limit_s: float) -> None:
         await asyncio.sleep(limit_s)
