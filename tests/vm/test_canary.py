@@ -89,9 +89,11 @@ async def lived(machine: Installed, policy: str, seconds: int) -> Life:
     """Applies a policy that is to be taken back within so many seconds."""
     done = await machine.vm.run(["python3", "-c", LIFE, policy, str(seconds)], timeout_s=PATIENCE_S)
     seen = json.loads(done.check().text)
-    log = await machine.sh("schedctl log --limit 8", timeout_s=PATIENCE_S)
     assert seen["apply"] == 0, done.error_text
-    assert len(seen["times"]) == 3, (seen, log)
+    if len(seen["times"]) != 3:
+        for command in ("schedctl log --limit 8", "schedctl explain --json", "journalctl -n 60"):
+            print(await machine.sh(f"{command} | cat", timeout_s=PATIENCE_S))
+        raise AssertionError(f"{policy} was not taken back in time: {seen}")
     return Life(*seen["times"])
 
 
