@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schedcpd.microvm import MicroVm, VmSpec, boot, resume
 from schedcpd.model import IntentClass
 
@@ -111,3 +113,25 @@ async def installed(image: VmSpec, folder: Path, *, cold: bool = False) -> Async
         await machine.sh("systemctl start schedcpd.service")
         await machine.active()
         yield machine
+
+
+class Machines:
+    """One installed machine for a module's tests, and another where that one ended: a guest kernel
+    that panicked takes one test with it, not all that follow.
+    """
+
+    def __init__(self, image: VmSpec, folders: pytest.TempPathFactory) -> None:
+        self._image, self._folders = image, folders
+        self._stack = contextlib.AsyncExitStack()
+        self._now: Installed | None = None
+
+    async def running(self) -> Installed:
+        if self._now is None or not self._now.vm.alive:
+            await self.close()
+            folder = self._folders.mktemp("installed")
+            self._now = await self._stack.enter_async_context(installed(self._image, folder))
+        return self._now
+
+    async def close(self) -> None:
+        self._now = None
+        await self._stack.aclose()

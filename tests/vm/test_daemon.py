@@ -20,7 +20,7 @@ import pytest_asyncio
 from schedcpd.microvm import VmSpec
 from schedcpd.model import ACT_RESTART, IntentClass
 
-from .installed import HOME, STATE, Installed, installed
+from .installed import HOME, STATE, Installed, Machines
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,11 +45,17 @@ IN_A_SWAP = Path(__file__).parent / "guest" / "in_a_swap.py"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def machine(
+async def machines(
     vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installed]:
-    async with installed(vm_image, tmp_path_factory.mktemp("installed")) as running:
-        yield running
+) -> AsyncIterator[Machines]:
+    found = Machines(vm_image, tmp_path_factory)
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def machine(machines: Machines) -> Installed:
+    return await machines.running()
 
 
 async def test_an_intent_stands_in_the_map_and_changes_live(machine: Installed) -> None:
