@@ -37,7 +37,7 @@ from schedcpd.host.manifest import (
     load_manifests,
 )
 from schedcpd.host.yamlpos import Problems, read_bytes
-from schedcpd.model import CheckResult, Machine
+from schedcpd.model import CheckResult, Machine, VerdictClock
 from schedcpd.verify.check import Subject
 from schedcpd.verify.checks.policy import PolicySubject
 from schedcpd.verify.examination import (
@@ -112,8 +112,8 @@ def _manifest(path: Path, name: str, given: Path | None) -> Manifest:
 
 async def examine_code(path: Path, options: argparse.Namespace) -> Examination:
     """A source or an object. UnsupportedError: no compiler works here."""
+    from schedcpd.guests import guest_of, unavailable
     from schedcpd.toolchains import toolchain
-    from schedcpd.verdicts import CORES, VmGuest, kernel_of_release, unavailable
     from schedcpd.verify.verifier import Verifier
 
     is_source = path.name.endswith(SOURCE_SUFFIX)
@@ -134,10 +134,7 @@ async def examine_code(path: Path, options: argparse.Namespace) -> Examination:
     if subject is not None and not subject.manifest.ops:
         subject = _with_ops_name(subject)
     if subject is not None and not missing:
-        from schedcpd.microvm import VmSpec
-
-        kernel = kernel_of_release(options.release) if options.release else None
-        verifier = Verifier(VmGuest(VmSpec(cores=CORES, kernel=kernel), say), progress=progress)
+        verifier = Verifier(await guest_of(options.clock, options.release, say), progress=progress)
     return await examine_candidate(
         str(path),
         "source" if is_source else "object",
@@ -209,6 +206,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("-I", "--include", action="append", type=Path, default=[], metavar="DIR")
     result.add_argument("--bpf-dir", type=Path, metavar="DIR", help="manifests for policies")
     result.add_argument("--cpus", type=int, default=0, help="check policies for such a machine")
+    result.add_argument("--clock", choices=["auto", *VerdictClock], default="auto")
     result.add_argument("--release", default="", help="kernel; default: the micro-VM's own")
     return result
 

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 
 from schedcpd import __version__
-from schedcpd.model import IntentClass, RecordKind
+from schedcpd.model import IntentClass, RecordKind, VerdictClock
 
 BUS_VARIABLE = "SCHEDCTL_BUS_ADDRESS"
 STATE_DIR = "/var/lib/schedcp"
@@ -208,6 +208,13 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--release", metavar="RELEASE", default="", help="kernel to prove it on, if not the newest"
+    )
+    command.add_argument(
+        "--clock",
+        choices=["auto", *VerdictClock],
+        default="",
+        help="of the micro-VM: the host's (wall), the guest's own instructions (virtual), "
+        "or virtual where it can be had (auto, the default)",
     )
 
 

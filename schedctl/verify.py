@@ -25,7 +25,7 @@ def _argv(options: argparse.Namespace) -> list[str]:
     for flag in ("all", "json", "no_vm"):
         if getattr(options, flag):
             words.append(f"--{flag.replace('_', '-')}")
-    for name in ("manifest", "tunables", "cpus", "release"):
+    for name in ("manifest", "tunables", "cpus", "release", "clock"):
         value = getattr(options, name)
         if value:
             words += [f"--{name}", str(value)]

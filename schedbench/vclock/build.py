@@ -33,6 +33,16 @@ def _folder() -> Path:
     return folder
 
 
+def missing_for_plugin() -> str:
+    """Why the plugin cannot be had without fetching anything; "" when it can."""
+    for tool in ("gcc", "pkg-config"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed, which its plugin is compiled with"
+    if not (_folder() / "include" / "qemu-plugin.h").exists():
+        return "its plugin was never built here (schedbench/vclock/build)"
+    return ""
+
+
 async def plugin_header(progress: Progress) -> Path:
     """qemu-plugin.h, which no binary package has: from Debian's source package of QEMU."""
     target = _folder() / "include"

@@ -26,6 +26,7 @@ CMDLINE = (
 )
 QUIET, WARNINGS = 4, 5  # the kernel's log levels below these go to the console
 EXIT_LIMIT = 4  # of QEMU, by the plugin
+ALONG = ("setpriv", "--pdeathsig", "KILL", "--")
 # Boot-time kernel threads (crypto self-tests) are done by then.
 SETTLE_S = 2
 INIT = """#!/bin/busybox sh
@@ -82,7 +83,8 @@ class End(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A hardware profile. `insn_ps`: picoseconds an instruction takes; `quantum_ns`: how far the
-    vCPUs' clocks may differ."""
+    vCPUs' clocks may differ. `sockets` and `threads` (per core) are what a scheduler is told, for
+    where it places tasks: an instruction costs the same everywhere."""
 
     vcpus: int = 4
     insn_ps: int = 1000
@@ -90,10 +92,17 @@ class Machine:
     memory_mib: int = 512
     clock: Clock = Clock.VIRTUAL
     loglevel: int = QUIET
+    sockets: int = 1
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.vcpus <= 16:
             raise VClockError(f"vcpus: {self.vcpus} is not from 1 to 16")
+        if min(self.sockets, self.threads) < 1 or self.vcpus % (self.sockets * self.threads):
+            raise VClockError(
+                f"vcpus: {self.vcpus} cannot be {self.sockets} sockets of cores with "
+                f"{self.threads} threads"
+            )
         if not 1 <= self.insn_ps <= 1_000_000:
             raise VClockError(f"insn_ps: {self.insn_ps} is not from 1 to 1000000")
         if not 1000 <= self.quantum_ns <= 1_000_000:
@@ -101,6 +110,14 @@ class Machine:
         if self.clock is Clock.ICOUNT and self.insn_ps not in ICOUNT_SHIFTS:
             known = ", ".join(map(str, ICOUNT_SHIFTS))
             raise VClockError(f"insn_ps: {self.insn_ps} is not one of -icount's: {known}")
+
+    @property
+    def smp(self) -> str:
+        """What -smp is told."""
+        if self.sockets == self.threads == 1:
+            return str(self.vcpus)
+        cores = self.vcpus // (self.sockets * self.threads)
+        return f"{self.vcpus},sockets={self.sockets},cores={cores},threads={self.threads}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +128,7 @@ class Result:
     host_seconds: float
     end: End = End.DONE
     tail: str = ""  # the last lines of the guest and of QEMU, for a message
+    second: bytes = b""  # what it wrote to a second serial line, if it had one
 
     @property
     def lines(self) -> list[str]:
@@ -151,6 +169,7 @@ def command_line(
     initrd: Path,
     serial: Path,
     limit_virtual_s: float | None = None,
+    second: Path | None = None,
 ) -> list[str]:
     """QEMU's argument vector. `plugin` is for the virtual clock only, and so is the limit."""
     clock = []
@@ -169,12 +188,13 @@ def command_line(
         "-machine", "q35,hpet=off",
         "-accel", "tcg,thread=single,tb-size=256",
         "-cpu", "max,la57=off,-rdrand,-rdseed,-monitor",
-        "-smp", str(machine.vcpus), "-m", f"{machine.memory_mib}M",
+        "-smp", machine.smp, "-m", f"{machine.memory_mib}M",
         "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1",
         *clock,
         "-kernel", str(vmlinux), "-initrd", str(initrd),
         "-append", CMDLINE.format(loglevel=machine.loglevel),
         "-serial", f"file:{serial}",
+        *(["-serial", f"file:{second}"] if second is not None else []),
     ]  # fmt: skip
 
 
@@ -188,9 +208,11 @@ async def attempt(
     timeout_s: float,
     limit_virtual_s: float | None = None,
     binary: Path | None = None,
+    two_lines: bool = False,
 ) -> Result:
     """Boots, runs `script`, powers off. `timeout_s` is of the host's time; `vmlinux` the kernel's
-    ELF, since to unpack a compressed one would take as long as the rest of the boot.
+    ELF, since to unpack a compressed one would take as long as the rest of the boot. `two_lines`
+    gives the guest a second serial line (/dev/ttyS1), which the kernel does not write to.
 
     Raises VClockError where the machine's clock cannot be had; how the guest fared is in the
     result.
@@ -204,13 +226,16 @@ async def attempt(
         )
     with tempfile.TemporaryDirectory(prefix="vclock-") as name:
         folder = Path(name)
-        initrd, serial = folder / "initrd", folder / "serial"
+        initrd, serial, second = folder / "initrd", folder / "serial", folder / "second"
         initrd.write_bytes(initramfs(files, script))
         argv = command_line(
-            machine, binary or found.binary, plugin, vmlinux, initrd, serial, limit_virtual_s
-        )
-        ended = await process.run(argv, timeout_s=timeout_s)
+            machine, binary or found.binary, plugin, vmlinux, initrd, serial, limit_virtual_s,
+            second if two_lines else None,
+        )  # fmt: skip
+        # Whoever dies without cleaning up takes QEMU along.
+        ended = await process.run([*ALONG, *argv], timeout_s=timeout_s)
         written = serial.read_bytes() if serial.exists() else b""
+        also = second.read_bytes() if second.exists() else b""
     if ended.timed_out:
         end = End.HOST_LIMIT
     elif ended.exit_code == EXIT_LIMIT:
@@ -219,7 +244,7 @@ async def attempt(
         end = End.QEMU
     else:
         end = End.DONE if DONE in written.decode("utf-8", "replace") else End.EARLY
-    return Result(written, ended.seconds, end, _tail(written, ended.stderr))
+    return Result(written, ended.seconds, end, _tail(written, ended.stderr), also)
 
 
 async def run(

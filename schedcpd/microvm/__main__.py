@@ -44,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
             "--kernel",
             metavar="backports|stable|SERIES",
             default="backports",
-            help="stable: trixie's own, without sched_ext; a series: an older one, such as 6.18",
+            help="stable: trixie's own, without sched_ext; a series: an older one, such as 6.18 "
+            "(6.12: after tools/build-kernel)",
         )
         if name == "run":
             sub.add_argument("--cold", action="store_true", help="boot instead of resuming")

@@ -111,19 +111,28 @@ async def stable_kernel(progress: Progress) -> GuestKernel:
 async def series_kernel(series: str, progress: Progress) -> GuestKernel:
     """The newest kernel of a series that backports keeps beside its newest one, such as "6.18".
 
-    The cached one if there is one. Raises MicroVmError, which names the series there are.
+    The cached one if there is one, which is also how one built by tools/build-kernel is found.
+    Raises MicroVmError, which names the series there are.
     """
     folder = cache_dir() / "kernel-series"
-    for built in folder.glob(f"{series}.*/usr/lib/modules/*/modules.builtin"):
-        return _unpacked(built.parents[4], built.parent.name)
+    if cached := _cached_of_series(series, folder):
+        return cached
     async with async_locked(folder / "lock"):
         apt = await private_apt([SUITE], progress)
         newest = newest_of_series(await apt.names("linux-"))
         if series not in newest:
             raise MicroVmError(
-                f"{SUITE} has no kernel {series}", hint=f"it has {', '.join(newest)}"
+                f"{SUITE} has no kernel {series}",
+                hint=f"it has {', '.join(newest)}; tools/build-kernel builds 6.12",
             )
         return await _fetch(SUITE, progress, folder, newest[series])
+
+
+def _cached_of_series(series: str, folder: Path) -> GuestKernel | None:
+    """The one that was put there last, or asked for last where it was built."""
+    found = folder.glob(f"{series}.*/usr/lib/modules/*/modules.builtin")
+    built = max(found, key=lambda path: path.parents[4].stat().st_mtime_ns, default=None)
+    return _unpacked(built.parents[4], built.parent.name) if built else None
 
 
 def newest_of_series(packages: list[str]) -> dict[str, str]:

@@ -41,7 +41,14 @@ from schedcpd.model.policy import (
 from schedcpd.model.repository import PolicyAction, PolicyEvent, Shape, Standing, Trial
 from schedcpd.model.status import DaemonState, InferenceSource, Status, WorkloadView
 from schedcpd.model.values import Tunable, canonical_json
-from schedcpd.model.verify import CheckResult, CheckStatus, KernelBuild, Verdict, VerdictOrigin
+from schedcpd.model.verify import (
+    CheckResult,
+    CheckStatus,
+    KernelBuild,
+    Verdict,
+    VerdictClock,
+    VerdictOrigin,
+)
 
 __all__ = [
     "ACT_RESTART",
@@ -83,6 +90,7 @@ __all__ = [
     "Trial",
     "Tunable",
     "Verdict",
+    "VerdictClock",
     "VerdictOrigin",
     "WorkloadProfile",
     "WorkloadView",

@@ -34,6 +34,13 @@ class VerdictOrigin(StrEnum):
     EXTERNAL = "external"  # nothing was checked: the administrator installed and enabled it
 
 
+class VerdictClock(StrEnum):
+    """What moved the time of the machine that the candidate ran in."""
+
+    WALL = "wall"  # the host's clock
+    VIRTUAL = "virtual"  # the guest's own instructions: the same candidate, the same evidence
+
+
 @dataclass(frozen=True, slots=True)
 class KernelBuild:
     """One exact kernel: `uname -r`, `uname -v` and the GNU build id in /sys/kernel/notes."""
@@ -66,12 +73,15 @@ class Verdict:
     origin: VerdictOrigin
     schedcp_version: str
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    clock: VerdictClock = VerdictClock.WALL
 
     @property
     def content_id(self) -> str:
         """What `id` must be. A verdict whose `id` differs was edited."""
         content = asdict(self)
         del content["id"]
+        if self.clock is VerdictClock.WALL:
+            del content["clock"]  # as before there was another
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
     def uncovered(self, tunables: Mapping[str, Tunable]) -> tuple[str, ...]:

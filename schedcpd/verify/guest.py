@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the checks need of a micro-VM, and how they talk to the probe in it.
 
-The real machine is put behind `Guest` in `schedcpd/verdicts.py`. The probe
+The real machines are put behind `Guest` in `schedcpd/guests.py` and `virtual.py`. The probe
 (`schedcpd/verify/probe`) answers with one JSON object a line, so that what it said before a
 guest froze is known.
 """
@@ -9,16 +9,21 @@ guest froze is known.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from schedcpd.errors import MicroVmError
-from schedcpd.model import KernelBuild
+from schedcpd.model import KernelBuild, VerdictClock
 from schedcpd.verify.bundle import GUEST_DIR, PROBE, probe_bundle
 
 OBJECT = f"{GUEST_DIR}/candidate.bpf.o"
 SPEC = f"{GUEST_DIR}/spec.json"
+CONSOLE_CHARS = 4000
+_COMPLAINT = re.compile(
+    r"BUG:|Oops|general protection|invalid opcode|kernel BUG at|Unable to handle"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,14 @@ class GuestIdentity:
 
 
 class Guest(Protocol):
-    """Machines resumed from one snapshot. Each run finds it as saved, with nothing of ours loaded.
+    """Machines that are the same at the start of every run, with nothing of ours loaded.
 
-    MicroVmError: the machine could not be built or resumed, which says nothing of a candidate.
+    MicroVmError: the machine could not be built or started, which says nothing of a candidate.
     """
+
+    @property
+    def clock(self) -> VerdictClock:
+        """What moves its time. Under the virtual one the same run gives the same output."""
 
     async def identity(self) -> GuestIdentity: ...
 
@@ -61,8 +70,20 @@ class Guest(Protocol):
     ) -> GuestRun:
         """Puts `files` (absolute path -> bytes) into the guest and runs `argv` as root.
 
-        `timeout_s` is wall-clock seconds outside the guest; nothing of the guest outlives it.
+        `timeout_s` is seconds of the clock; nothing of the guest outlives it.
         """
+
+
+def how_it_ended(message: str, console: str) -> str:
+    """`message`, then the kernel's first complaint and what followed it on the console; the
+    console's end where there is none."""
+    first = _COMPLAINT.search(console)
+    if first is None:
+        said = console[-CONSOLE_CHARS:].strip()
+    else:
+        begin = console.rfind("\n", 0, first.start()) + 1
+        said = console[begin : begin + CONSOLE_CHARS].strip()
+    return f"{message}; the console:\n{said}" if said else message
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from schedcpd.model import (
     KernelBuild,
     Tunable,
     Verdict,
+    VerdictClock,
     VerdictOrigin,
 )
 
@@ -42,6 +43,7 @@ _FIELDS: Mapping[str, type] = {
     "origin": str,
     "schedcp_version": str,
     "ranges": dict,
+    "clock": str,
 }
 _KERNEL_FIELDS: Mapping[str, type] = {"release": str, "version": str, "build_id": str}
 _CHECK_FIELDS: Mapping[str, type] = {
@@ -66,6 +68,7 @@ def make_verdict(
     checks: Sequence[CheckResult],
     made_unix_s: int,
     origin: VerdictOrigin,
+    clock: VerdictClock = VerdictClock.WALL,
 ) -> Verdict:
     """The verdict that these results amount to."""
     passed = {c.name for c in checks} >= set(REQUIRED) and all(
@@ -84,6 +87,7 @@ def make_verdict(
         origin=origin,
         schedcp_version=__version__,
         ranges=dict(ranges),
+        clock=clock,
     )
     return replace(verdict, id=verdict.content_id)
 
@@ -118,6 +122,8 @@ def verdict_from_json(text: str, where: str) -> Verdict:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise VerifyError(f"{where} is not JSON: {error}", hint=_HINT) from error
+    if isinstance(raw, dict):  # one without was made before there was another clock
+        raw = {"clock": VerdictClock.WALL.value, **raw}
     fields = _record(raw, _FIELDS, where)
     kernel = KernelBuild(**_record(fields.pop("kernel"), _KERNEL_FIELDS, f"{where}: kernel"))
     checks = tuple(
@@ -133,9 +139,12 @@ def verdict_from_json(text: str, where: str) -> Verdict:
     }
     try:
         origin = VerdictOrigin(fields.pop("origin"))
+        clock = VerdictClock(fields.pop("clock"))
     except ValueError as error:
-        raise VerifyError(f"{where}: origin: {error}", hint=_HINT) from error
-    verdict = Verdict(kernel=kernel, checks=checks, ranges=ranges, origin=origin, **fields)
+        raise VerifyError(f"{where}: origin or clock: {error}", hint=_HINT) from error
+    verdict = Verdict(
+        kernel=kernel, checks=checks, ranges=ranges, origin=origin, clock=clock, **fields
+    )
     if verdict.id != verdict.content_id:
         raise VerifyError(f"{where}: its content is not what its id says: edited", hint=_HINT)
     return verdict

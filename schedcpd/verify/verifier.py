@@ -70,4 +70,5 @@ class Verifier:
             checks=results,
             made_unix_s=int(time.time()),
             origin=origin,
+            clock=self._guest.clock,
         )

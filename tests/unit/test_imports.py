@@ -27,9 +27,10 @@ BELOW_ROOMS = COMMON | {"schedcpd.config", "schedcpd.host"}
 # The only modules that construct rooms, and which rooms each may construct.
 COMPOSITION_ROOTS: dict[str, frozenset[str]] = {
     "schedcpd.__main__": ROOMS - {"agent"} | {"pipeline", "daemon"},
-    "schedcpd.verdicts": frozenset({"verify", "microvm"}),
+    "schedcpd.guests": frozenset({"verify", "microvm"}),
+    "schedcpd.verdicts": frozenset({"verify", "microvm", "guests"}),
     "schedcpd.toolchains": frozenset({"verify", "microvm"}),
-    "schedcpd.examine": frozenset({"verify", "microvm", "policy", "verdicts", "toolchains"}),
+    "schedcpd.examine": frozenset({"verify", "microvm", "policy", "guests", "toolchains"}),
     "schedcpd.lint": frozenset({"policy", "verify", "examine"}),
 }
 # Reached from the daemon at any depth, these would cost its memory or its promise of no network.

@@ -52,9 +52,9 @@ class NoMaker:
         raise AssertionError("the verdict was not found in the store")
 
 
-def examined(file: str) -> tuple[dict[str, Any], float]:
+def examined(file: str, clock: str = "wall") -> tuple[dict[str, Any], float]:
     """What `schedctl verify` said, and the wall-clock seconds it took, interpreters and all."""
-    argv = [sys.executable, "-m", "schedctl", "verify", file, "--json"]
+    argv = [sys.executable, "-m", "schedctl", "verify", file, "--json", "--clock", clock]
     argv += ["-I", "tests/bad_schedulers/include", "-I", "bpf/include"]
     began = time.monotonic()
     done = subprocess.run(argv, cwd=TOP, stdout=subprocess.PIPE, text=True)
@@ -64,8 +64,8 @@ def examined(file: str) -> tuple[dict[str, Any], float]:
     return json.loads(done.stdout)["verify"], seconds
 
 
-def source(file: str) -> dict[str, Any]:
-    found, seconds = examined(file)
+def source(file: str, clock: str) -> dict[str, Any]:
+    found, seconds = examined(file, clock)
     checks = {check["name"]: check["seconds"] for check in found["checks"]}
     return {"file": file, "seconds": round(seconds, 1), "checks": checks}
 
@@ -110,15 +110,17 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="bench-verify", description=__doc__)
     options.add_argument("--json", action="store_true", help="every figure")
     options.add_argument("--no-vm", action="store_true", help="only what needs no micro-VM")
+    options.add_argument("--clock", choices=["wall", "virtual"], default="wall")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         known = asyncio.run(cached(Path(folder), 50))
     figures: dict[str, Any] = {
         "goals": GOALS,
         "load": os.getloadavg()[0],
+        "clock": given.clock,
         "cached_ms": known,
         "policy_s": policies(5),
-        "sources": [] if given.no_vm else [source(file) for file in SOURCES],
+        "sources": [] if given.no_vm else [source(file, given.clock) for file in SOURCES],
     }
     if given.json:
         print(json.dumps(figures, indent=1))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate on a real kernel: bad schedulers are refused for the right reason, good ones pass.
 
-A chosen few of the corpus; `make corpus` runs all of it.
+A chosen few of the corpus; `make corpus` runs all of it. SCHEDCP_CLOCK=virtual takes the virtual
+clock instead of the host's.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from schedcpd.microvm import VmSpec
+from schedcpd.guests import CORES, guest_of
 from schedcpd.microvm.cache import cache_dir, stderr_progress
 from schedcpd.model import Candidate, CandidateKind, Verdict, VerdictOrigin
-from schedcpd.verdicts import CORES, VmGuest
 from schedcpd.verify.child import Children
 from schedcpd.verify.door import WorkshopMaker
 from schedcpd.verify.gate import Gate
+from schedcpd.verify.guest import Guest
 from schedcpd.verify.report import report
 from schedcpd.verify.source.toolchain import Toolchain
 from schedcpd.verify.store import VerdictStore
@@ -31,6 +32,7 @@ from tests import corpus
 from tests.corpus import BAD, GOOD, Sample, compiled, first_failure, samples
 
 EVERYTHING = "SCHEDCP_CORPUS"  # =all: `make corpus`
+CLOCK = "SCHEDCP_CLOCK"  # wall or virtual
 TOGETHER = max(1, (os.cpu_count() or 1) // CORES)  # machines, each of which keeps CORES CPUs busy
 # One of each way to be caught by the machine; the others take a quarter of an hour more.
 BAD_BY_DEFAULT = frozenset(
@@ -59,7 +61,7 @@ def tools() -> Toolchain:
 class Verdicts:
     """Verdicts on samples, `TOGETHER` at a time and ahead of the tests that wait for them."""
 
-    def __init__(self, tools: Toolchain, guest: VmGuest, wanted: list[Sample]) -> None:
+    def __init__(self, tools: Toolchain, guest: Guest, wanted: list[Sample]) -> None:
         self._tools, self._guest = tools, guest
         self._pool = ThreadPoolExecutor(TOGETHER)
         self._made = {sample.name: self._submit(sample) for sample in wanted}
@@ -84,14 +86,12 @@ class Verdicts:
 
 
 @pytest.fixture(scope="session")
-def guest() -> VmGuest:
-    return VmGuest(VmSpec(cores=CORES), stderr_progress())
+def guest() -> Guest:
+    return asyncio.run(guest_of(os.environ.get(CLOCK, "wall"), "", stderr_progress()))
 
 
 @pytest.fixture(scope="module")
-def verdicts(
-    tools: Toolchain, guest: VmGuest, request: pytest.FixtureRequest
-) -> Iterator[Verdicts]:
+def verdicts(tools: Toolchain, guest: Guest, request: pytest.FixtureRequest) -> Iterator[Verdicts]:
     asyncio.run(guest.identity())  # builds what must be built, once
     wanted = [
         item.callspec.params["sample"]
@@ -106,7 +106,7 @@ def verdicts(
 
 
 def test_the_gate_makes_a_verdict_in_a_child_and_keeps_it(
-    tools: Toolchain, guest: VmGuest, verdicts: Verdicts, tmp_path: Path
+    tools: Toolchain, guest: Guest, verdicts: Verdicts, tmp_path: Path
 ) -> None:
     """First, so that it is made among the others: it ends when they do."""
     path = tmp_path / "fifo.bpf.o"
@@ -145,7 +145,7 @@ def test_a_good_scheduler_passes(verdicts: Verdicts, sample: Sample) -> None:
     assert verdict.passed, report(verdict)
 
 
-async def test_every_shipped_scheduler_has_its_verdict(guest: VmGuest) -> None:
+async def test_every_shipped_scheduler_has_its_verdict(guest: Guest) -> None:
     """`make verdicts` made them; nothing else goes into the package."""
     store = VerdictStore(cache_dir() / "verdicts", cache_dir() / "verdicts")
     objects = sorted((cache_dir() / "bpf" / "current").glob("*.bpf.o"))

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel is meant by a series."""
 
-from schedcpd.microvm.kernel import newest_of_series
+import os
+from pathlib import Path
+
+import pytest
+
+from schedcpd.microvm.kernel import newest_of_series, series_kernel
 
 
 def test_the_newest_release_of_each_series_in_order_of_age() -> None:
@@ -19,3 +24,20 @@ def test_the_newest_release_of_each_series_in_order_of_age() -> None:
         ("6.19", "6.19.14+deb13-cloud-amd64"),
         ("7.1", "7.1.13+deb13-cloud-amd64"),
     ]
+
+
+async def test_of_several_kernels_of_a_series_the_last_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDCP_CACHE", str(tmp_path))
+    for age, name in enumerate(("6.12.117-own-b", "6.12.117-own-a", "6.120.1")):
+        folder = tmp_path / "kernel-series" / name
+        modules = folder / "usr/lib/modules" / name
+        modules.mkdir(parents=True)
+        (modules / "modules.builtin").touch()
+        os.utime(folder, (1000 - age, 1000 - age))
+    found = await series_kernel("6.12", lambda text: None)
+    assert found.release == "6.12.117-own-b"
+    assert found.vmlinuz.parent == found.modules
+    os.utime(tmp_path / "kernel-series/6.12.117-own-a", (2000, 2000))
+    assert (await series_kernel("6.12", lambda text: None)).release == "6.12.117-own-a"

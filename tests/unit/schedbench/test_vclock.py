@@ -150,6 +150,8 @@ def test_host_cost_takes_the_least_disturbed_run() -> None:
         ({"vcpus": 0}, "vcpus"),
         ({"insn_ps": 0}, "insn_ps"),
         ({"quantum_ns": 1}, "quantum_ns"),
+        ({"sockets": 3}, "vcpus"),
+        ({"threads": 0}, "vcpus"),
     ],
 )
 def test_a_wrong_machine_names_its_field(change: dict[str, int], field: str) -> None:
@@ -165,6 +167,12 @@ def test_nothing_of_the_host_reaches_the_guest() -> None:
         assert pinned in text
     assert "-plugin /p.so,insn-ps=4000,quantum-ns=20000" in text
     assert "-drive" not in args
+
+
+def test_sockets_and_threads_are_for_the_scheduler_to_see() -> None:
+    paths = [Path(name) for name in ("/q", "/p.so", "/k", "/i", "/s")]
+    args = command_line(Machine(vcpus=4, sockets=2, threads=2), *paths)
+    assert "4,sockets=2,cores=1,threads=2" in args
 
 
 def test_the_plain_clock_has_no_plugin_and_the_virtual_needs_one() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from schedcpd.errors import MicroVmError
-from schedcpd.model import CheckStatus, KernelBuild
+from schedcpd.model import CheckStatus, KernelBuild, VerdictClock
 from schedcpd.verify.check import Subject, run_check, variants
 from schedcpd.verify.checks.behaviour import ATTEMPTS, BehaviourCheck, conclude
 from schedcpd.verify.checks.load import LoadCheck
@@ -130,15 +131,16 @@ def test_a_control_that_starves_judges_nobody() -> None:
 class ScriptedGuest:
     """Answers every run with the next of the prepared outputs."""
 
-    def __init__(self, *runs: GuestRun) -> None:
+    def __init__(self, *runs: GuestRun, clock: VerdictClock = VerdictClock.WALL) -> None:
         self.runs = list(runs)
+        self.clock = clock
         self.files: dict[str, bytes] = {}
         self.specs: list[dict[str, Any]] = []
         self.there = GOOD_THERE
 
     @property
     def elsewhere(self) -> ScriptedGuest:
-        return ScriptedGuest(self.there)
+        return ScriptedGuest(self.there, clock=self.clock)
 
     async def identity(self) -> GuestIdentity:
         return GuestIdentity(KernelBuild("7.3.4", "#1", "ab" * 20), "0" * 12)
@@ -334,3 +336,48 @@ async def test_load_that_could_not_begin_is_no_verdict() -> None:
     for run in (said(exit_code=1, stderr="no python3"), said(LOADING, exit_code=1)):
         with pytest.raises(MicroVmError):
             await outcome(LoadCheck(), run)
+
+
+async def test_under_the_virtual_clock_one_look_decides() -> None:
+    """No host can be to blame: what was seen once would be seen again."""
+    late = with_worker(measured(), "hog0", max_gap_ns=9 * S)
+    for run, reason in ((measured(), ""), (late, "behaviour.starved")):
+        said_once = said(CONTROL, ATTACHING, run, DONE)
+        guest = ScriptedGuest(said_once, clock=VerdictClock.VIRTUAL)
+        assert (await run_check(BehaviourCheck(), SUBJECT, guest)).reason == reason
+        assert guest.runs == []
+
+
+async def test_under_the_virtual_clock_a_control_that_starves_is_no_verdict() -> None:
+    slow = with_worker(measured(event="control", seconds=5.0), "hog0", max_gap_ns=4 * S)
+    guest = ScriptedGuest(said(slow, DONE), clock=VerdictClock.VIRTUAL)
+    with pytest.raises(MicroVmError, match="in 1 attempts"):
+        await run_check(BehaviourCheck(), SUBJECT, guest)
+
+
+class Slow(ScriptedGuest):
+    """The machine elsewhere never ends, and says whether it was ended."""
+
+    ended = False
+
+    @property
+    def elsewhere(self) -> Slow:
+        return self
+
+    async def run(self, argv: Any, *, files: Any, timeout_s: float) -> GuestRun:
+        if not json.loads(files[SPEC])["hotplug"]:
+            await asyncio.sleep(0.05)
+            return await super().run(argv, files=files, timeout_s=timeout_s)
+        try:
+            return await asyncio.sleep(60, GOOD_THERE)
+        except asyncio.CancelledError:
+            self.ended = True
+            raise
+
+
+async def test_both_machines_run_at_once_and_the_other_ends_with_the_first_failure() -> None:
+    late = with_worker(measured(), "hog0", max_gap_ns=9 * S)
+    guest = Slow(said(CONTROL, ATTACHING, late, DONE), clock=VerdictClock.VIRTUAL)
+    check = asyncio.create_task(run_check(BehaviourCheck(), SUBJECT, guest))
+    assert (await asyncio.wait_for(check, 20)).reason == "behaviour.starved"
+    assert guest.ended

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedcpd.errors import VerifyError
-from schedcpd.model import CheckResult, CheckStatus
+from schedcpd.model import CheckResult, CheckStatus, VerdictClock
 from schedcpd.verify.check import skipped
 from schedcpd.verify.report import report
 from schedcpd.verify.verdict import (
@@ -97,6 +97,27 @@ def test_a_missing_field_is_named() -> None:
     del raw["object_sha256"]
     with pytest.raises(VerifyError, match="object_sha256 is missing"):
         verdict_from_json(json.dumps(raw), "a file")
+
+
+def test_a_file_of_before_there_was_another_clock_is_of_the_hosts() -> None:
+    made = verdict()
+    raw = json.loads(verdict_to_json(made))
+    assert raw.pop("clock") == "wall"
+    assert verdict_from_json(json.dumps(raw), "a file") == made
+
+
+def test_the_clock_is_part_of_what_a_verdict_is() -> None:
+    made = verdict(clock=VerdictClock.VIRTUAL)
+    assert made.id != verdict().id
+    assert verdict_from_json(verdict_to_json(made), "a file") == made
+    raw = json.loads(verdict_to_json(made))
+    with pytest.raises(VerifyError, match="not what its id says"):
+        verdict_from_json(json.dumps({**raw, "clock": "wall"}), "a file")
+    del raw["clock"]
+    with pytest.raises(VerifyError, match="not what its id says"):
+        verdict_from_json(json.dumps(raw), "a file")
+    with pytest.raises(VerifyError, match="clock"):
+        verdict_from_json(json.dumps({**raw, "clock": "sundial"}), "a file")
 
 
 @given(st.text(max_size=100))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedcpd.model import CheckStatus, KernelBuild
+from schedcpd.model import CheckStatus, KernelBuild, VerdictClock
 from schedcpd.verify import allow
 from schedcpd.verify.bpf_object import ObjectError, parse_object
 from schedcpd.verify.btf import Btf, BtfError
@@ -33,6 +33,8 @@ SUBJECT = Subject("toy", BYTES, MANIFEST, TUNABLES)
 
 class NoGuest:
     """A machine that only says what it is."""
+
+    clock = VerdictClock.VIRTUAL
 
     async def identity(self) -> GuestIdentity:
         return GuestIdentity(KernelBuild("7.3.4", "#1", "ab" * 20), "0" * 12)
@@ -69,6 +71,7 @@ async def test_it_stops_at_the_first_failure_unless_asked(every: bool) -> None:
     assert [c.status for c in verdict.checks] == ["passed", "failed", last, last]
     assert verdict.object_sha256 == SUBJECT.sha256
     assert verdict.ranges["slice_us"] == (100, 20000)
+    assert verdict.clock is VerdictClock.VIRTUAL
 
 
 async def test_it_passes_when_all_do() -> None:
