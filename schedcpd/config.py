@@ -302,7 +302,8 @@ class Config:
         default=Path("/var/lib/schedcp"), metadata=_meta(_path_of, "Kept over reboots.")
     )
     run_dir: Path = field(
-        default=Path("/run/schedcp"), metadata=_meta(_path_of, "Sockets and the kill latch.")
+        default=Path("/run/schedcp"),
+        metadata=_meta(_path_of, "Sockets of the scheduler host and the verifier."),
     )
     policy_dirs: tuple[Path, ...] = field(
         default=(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,18 @@ async def installed(image: VmSpec, folder: Path, *, cold: bool = False) -> Async
         yield machine
 
 
+Start = Callable[[VmSpec, Path], contextlib.AbstractAsyncContextManager[Installed]]
+
+
 class Machines:
     """One installed machine for a module's tests, and another where that one ended: a guest kernel
-    that panicked takes one test with it, not all that follow.
+    that panicked takes one test with it, not all that follow. `start` makes one.
     """
 
-    def __init__(self, image: VmSpec, folders: pytest.TempPathFactory) -> None:
-        self._image, self._folders = image, folders
+    def __init__(
+        self, image: VmSpec, folders: pytest.TempPathFactory, start: Start = installed
+    ) -> None:
+        self._image, self._folders, self._start = image, folders, start
         self._stack = contextlib.AsyncExitStack()
         self._now: Installed | None = None
 
@@ -129,7 +134,7 @@ class Machines:
         if self._now is None or not self._now.vm.alive:
             await self.close()
             folder = self._folders.mktemp("installed")
-            self._now = await self._stack.enter_async_context(installed(self._image, folder))
+            self._now = await self._stack.enter_async_context(self._start(self._image, folder))
         return self._now
 
     async def close(self) -> None:

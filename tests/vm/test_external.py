@@ -8,9 +8,11 @@ more than a minute here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from schedcpd.host import process
 from schedcpd.host.scx_programs import PROGRAMS
 from schedcpd.microvm import VmSpec, resume
 
-from .installed import LIMIT_S, STATE, Installed
+from .installed import LIMIT_S, STATE, Installed, Machines
 from .stage import ROOT, install
 
 pytestmark = [
@@ -41,14 +43,13 @@ external: {{enabled: true, start_timeout_s: {START_S:.0f}}}
 """
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def machine(
-    vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installed]:
+@contextlib.asynccontextmanager
+async def with_programs(image: VmSpec, folder: Path) -> AsyncIterator[Installed]:
+    """The daemon active on `balanced`, external schedulers switched on, and their programs."""
     built = await process.run([ROOT / "tools/build-scx"], timeout_s=3600)
     binaries = built.check("building scx schedulers").text.strip()
-    async with resume(vm_image, limit_s=LIMIT_S) as vm:
-        await install(vm, tmp_path_factory.mktemp("installed") / "stage")
+    async with resume(image, limit_s=LIMIT_S) as vm:
+        await install(vm, folder / "stage")
         await vm.put(binaries, "/usr/local/bin")
         installed = Installed(vm)
         await installed.sh("chown -R root:root /usr/local/bin && chmod 755 /usr/local/bin/scx_*")
@@ -57,6 +58,20 @@ async def machine(
         await installed.sh("systemctl start schedcpd.service")
         await installed.active()
         yield installed
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machines(
+    vm_image: VmSpec, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Machines]:
+    found = Machines(vm_image, tmp_path_factory, with_programs)
+    yield found
+    await found.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def machine(machines: Machines) -> Installed:
+    return await machines.running()
 
 
 async def shown(machine: Installed, policy: str) -> dict[str, Any]:
