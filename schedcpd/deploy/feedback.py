@@ -48,6 +48,7 @@ class Window:
     errors_per_s: float = 0.0
     runnable: float = 0.0  # tasks at the mean of its looks, those that run included
     idle: float = 0.0  # CPUs' worth of rest, by the same clock as `busy`
+    served: float | None = None  # run delays that ended in it, of all tasks, as share of its length
 
     @property
     def begin_ns(self) -> int:
@@ -80,10 +81,11 @@ class Window:
 def window(first: Look, last: Look) -> Window:
     """Between two looks at the same deployment, or at none."""
     seconds = max((last.at_ns - first.at_ns) / 1e9, 1e-3)
-    tails = {}
+    tails, ended_s = {}, 0.0
     for intent, histogram in last.delays.items():
         before = first.delays.get(intent) or [0] * len(histogram)
         delta = [max(0, b - a) for a, b in zip(before, histogram, strict=True)]
+        ended_s += sum(math.ldexp(1.5e-9 * count, bucket) for bucket, count in enumerate(delta))
         if sum(delta) >= MIN_RUNS:
             tails[intent] = tail_us(delta, P99)
     waited = None
@@ -92,7 +94,16 @@ def window(first: Look, last: Look) -> Window:
     errors = max(0, last.vitals.errors - first.vitals.errors)
     busy = max(0.0, last.vitals.busy_s - first.vitals.busy_s) / seconds
     idle = max(0.0, last.vitals.idle_s - first.vitals.idle_s) / seconds
-    return Window(last.at_ns, seconds, tails, busy, waited, errors / seconds, idle=idle)
+    return Window(
+        last.at_ns,
+        seconds,
+        tails,
+        busy,
+        waited,
+        errors / seconds,
+        idle=idle,
+        served=ended_s / seconds if last.delays else None,
+    )
 
 
 def tail_us(histogram: Sequence[int], share: float) -> float:

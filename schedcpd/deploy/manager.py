@@ -7,8 +7,7 @@ The scheduler host holds the link; this room is its only client.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from schedcpd.deploy.ports import Admission, DeployView, Limits, Listener
 from schedcpd.deploy.state import KillSwitch, StateStore
 from schedcpd.deploy.swap import Swap
 from schedcpd.deploy.trial import Trial
+from schedcpd.deploy.turns import Turns
 from schedcpd.deploy.watch import Watch
 from schedcpd.errors import BusyError, SchedcpError
 from schedcpd.host.clock import Clock
@@ -65,9 +65,10 @@ class DeployManager:
         self._swap = Swap(self._core, admission)
         self._endings = Endings(self._core, self._swap)
         self._pace = Pace(self._core)
+        self._turns = Turns(self._core)
         self._watch = Watch(self._core, self._endings, vitals)
         self._words = 0  # grows with every operator's word: overtakes a change in admission
-        self._admitting = False
+        self._admitting: list[bool] = []  # of each candidate at the gate: asked by an operator
         self._was_killed = False
         host.listen(self._on_ejected, self._on_closed)
 
@@ -124,15 +125,16 @@ class DeployManager:
     async def deploy(self, candidate: Candidate, *, source: str, asked: bool) -> None:
         """Attaches the candidate after admission. `asked`: an operator's word, free of limits.
 
-        BusyError while another change is made (or, not asked, during the hold-down);
+        An operator's word overtakes or, for seconds, waits for what the daemon does by itself.
+        BusyError while another word is served (or, not asked, any change or the hold-down);
         KilledError, ForeignSchedulerError, UnsupportedError, VerifyError, TokenError or
         SchedulerHostError otherwise. After any of them the former scheduler still runs, or
         what ran before it, or the kernel's default.
         """
         core = self._core
-        if self._admitting:
+        if any(self._admitting) or (self._admitting and not asked):
             raise BusyError("another deployment is being verified", hint="try again in a moment")
-        async with self._exclusive():
+        async with self._turns.take(asked=asked):
             self._swap.refuse()
             if asked:
                 self._words += 1
@@ -144,15 +146,16 @@ class DeployManager:
                     await core.save_or_note(core.state.with_word(candidate.policy, source, "", {}))
                 core.changed(candidate.reason)
                 return
-        words, self._admitting = self._words, True
+        words = self._words
+        self._admitting.append(asked)
         try:
             verdict = await self._swap.admit(candidate)  # may take minutes: nothing is locked
         except SchedcpError:
             self._pace.failed(candidate)
             raise
         finally:
-            self._admitting = False
-        async with self._exclusive():
+            self._admitting.remove(asked)
+        async with self._turns.take(asked=asked):
             if words != self._words:
                 raise BusyError("overtaken by an operator's word while it was being verified")
             back = self._swap.way_back_from(candidate)
@@ -166,7 +169,7 @@ class DeployManager:
     async def rollback(self, reason: str) -> None:
         """To last-known-good, else to the kernel's default; stays there until `apply`."""
         core = self._core
-        async with self._exclusive():
+        async with self._turns.take(asked=True):
             old, target = core.state.current, core.state.last_known_good
             if old is None:
                 raise SchedcpError(
@@ -229,10 +232,12 @@ class DeployManager:
 
     async def resume(self) -> None:
         """Releases the kill switch and whatever held back after a stop or an ejection."""
-        core = self._core
-        async with self._exclusive():
-            self._words += 1
+        core, words = self._core, self._words
+        async with self._turns.take(asked=True):
             await core.save(replace(core.state, held="", quarantine={}, setbacks_unix_s=()))
+            if words != self._words:
+                raise BusyError("the kill switch was used meanwhile", hint="`schedctl resume`")
+            self._words += 1
             try:
                 core.kill_switch.release()
             except OSError as error:
@@ -248,7 +253,7 @@ class DeployManager:
     async def want(self, policy: str, source: str) -> None:
         """Remembers an operator's choice without acting on it, and lifts what held back."""
         core = self._core
-        async with self._exclusive():
+        async with self._turns.take(asked=True):
             self._words += 1
             await core.save(replace(core.state, wanted=policy, wanted_source=source, held=""))
             self._pace.forget()
@@ -313,15 +318,6 @@ class DeployManager:
         await self._core.close()
 
     # ------------------------------------------------------------ inside
-
-    @contextlib.asynccontextmanager
-    async def _exclusive(self) -> AsyncIterator[None]:
-        if self._core.lock.locked():
-            raise BusyError(
-                "another change of the scheduler is being made", hint="try again in a moment"
-            )
-        async with self._core.lock:
-            yield
 
     def _on_ejected(self, status: SchedulerStatus) -> None:
         self._core.spawn(self._ejected(status))

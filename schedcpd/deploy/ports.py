@@ -63,6 +63,7 @@ class Limits:
     heartbeats: int = 3  # looks in a row without an answer
     quarantine_s: float = 3600.0  # of what failed by measures
     setbacks_per_hour: int = 3  # then nothing is swapped unasked
+    word_wait_s: float = 10.0  # an operator's word, for a change that the daemon makes by itself
     kill_wait_s: float = 5.0  # for a change under way; then the host is ended
     settle_s: float = 3.0  # the kernel may take from a closed link to `disabled`
     program_s: float = 120.0  # an external scheduler may take from its start to `enabled`

@@ -25,6 +25,7 @@ SETTLE_S = 2.0  # after the swap everybody was queued anew
 OWN_S = 7.0  # what it shows until then is what it is compared with where nothing else compares
 MORE_LOAD, MORE_CPUS = 1.25, 0.25  # beyond both, two loads are not alike
 FULL = 0.9  # of the CPUs' time: they can hardly do more (a virtual one's is less than the clock's)
+FORGOTTEN = 0.5  # of the time that some task waits, so little of ended waits says: others still do
 
 
 @dataclass(slots=True)
@@ -99,8 +100,22 @@ class Trial:
         waited = window.waited or 0.0
         if self.on_trial and waited > waits + limits.pressure_rise:
             yield f"tasks wait for a CPU {waited:.0%} of the time, it was {waits:.0%} before"
+        elif self.on_trial and self._forgets(window, limits):
+            yield f"tasks wait for a CPU {waited:.0%} of the time, and CPUs that rest leave them so"
         if window.errors_per_s > limits.errors_per_s:
             yield f"the kernel counts {window.errors_per_s:.0f} errors of it a second"
+
+    def _forgets(self, window: Window, limits: Limits) -> bool:
+        """Tasks wait beside CPUs that rest, and their waits do not end.
+
+        That is no matter of load, so what it showed itself is no excuse for it. Tasks bound to one
+        CPU wait, too, but in turn.
+        """
+        before = (self.before.waited if self.before else None) or 0.0
+        waited, served = window.waited or 0.0, window.served
+        if served is None or not window.idle or _full(window):
+            return False
+        return waited > before + limits.pressure_rise and served < waited * FORGOTTEN
 
     def _on_trial_us(
         self, intent: IntentClass, usual: float | None, promise: float | None, limits: Limits
@@ -120,8 +135,12 @@ def _crowded(window: Window, base: Window) -> bool:
 
     Tasks that nobody serves are more and more, too, but then the CPUs have little to do.
     """
-    full = window.busy > FULL * (window.busy + window.idle)
-    return full and _crowd(window, base) > MORE_LOAD
+    return _full(window) and _crowd(window, base) > MORE_LOAD
+
+
+def _full(window: Window) -> bool:
+    """The CPUs have hardly a rest."""
+    return window.busy > FULL * (window.busy + window.idle)
 
 
 def _crowd(window: Window, base: Window) -> float:

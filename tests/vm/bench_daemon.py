@@ -18,13 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schedbench.vclock import build, qemu
 from schedcpd.microvm import MicroVm, VmSpec, boot, resume
-from schedcpd.microvm.spec import Accelerator, ThreadMode
 
 from . import bench_native
 from .guest.bench_guest import loop_seconds
 from .stage import built, install
+from .virtual import unproved, virtual_spec
 
 GUEST = Path(__file__).parent / "guest" / "bench_guest.py"
 GOALS = {"rss_mib": 40.0, "cpu_percent": 0.1, "latency_ms": 50.0}
@@ -40,18 +39,9 @@ async def in_vm(given: argparse.Namespace) -> dict[str, Any]:
 
 
 async def on_virtual_clock(given: argparse.Namespace) -> dict[str, Any]:
-    found = qemu.find()
-    if not found.accepted:
-        raise SystemExit(f"the virtual clock is not proved on {found.binary}: docs/vclock.md")
-    plugin = await build.plugin(print)
-    spec = VmSpec(
-        thread=ThreadMode.SINGLE,
-        accelerator=Accelerator.TCG,
-        # A wait for the disk may be any time on this clock, since an idle machine's time jumps.
-        cmdline="systemd.default_timeout_start_sec=infinity",
-        qemu_args=("-plugin", f"{plugin},insn-ps={given.insn_ps}"),
-    )
-    async with boot(spec, limit_s=3000) as vm:
+    if why := unproved():
+        raise SystemExit(f"{why}: docs/vclock.md")
+    async with boot(await virtual_spec(given.insn_ps, print), limit_s=3000) as vm:
         return await measured_in(vm, given)
 
 

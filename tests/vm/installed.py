@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from schedcpd.microvm import MicroVm, VmSpec, resume
+from schedcpd.microvm import MicroVm, VmSpec, boot, resume
 from schedcpd.model import IntentClass
 
 from .stage import install
@@ -98,9 +98,12 @@ def _number(value: list[str]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def installed(image: VmSpec, folder: Path) -> AsyncIterator[Installed]:
-    """With the schedulers of tests/vm/schedulers beside ours; the daemon is active."""
-    async with resume(image, limit_s=LIMIT_S) as vm:
+async def installed(image: VmSpec, folder: Path, *, cold: bool = False) -> AsyncIterator[Installed]:
+    """With the schedulers of tests/vm/schedulers beside ours; the daemon is active.
+
+    `cold`: booted, for machines that no snapshot can be made of.
+    """
+    async with (boot if cold else resume)(image, limit_s=LIMIT_S) as vm:
         await install(vm, folder / "stage", "tests/vm/schedulers")
         machine = Installed(vm)
         await machine.sh("mkdir -p /etc/schedcp/schedcpd.yaml.d")

@@ -11,13 +11,14 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from schedcpd.microvm import VmSpec
-from schedcpd.model import IntentClass
+from schedcpd.model import ACT_RESTART, IntentClass
 
 from .installed import HOME, STATE, Installed, Machines
 
@@ -40,26 +41,7 @@ print(reads, other)
 MOMENTS = [("gap", 9)]
 if os.environ.get("SCHEDCP_FAULTS") == "all":
     MOMENTS += [("recorded", 9), ("enabled", 9), ("gap", 15)]
-# Applies a policy and sends the daemon a signal at a moment of the swap, above everybody.
-IN_A_SWAP = f"""
-import json, os, subprocess, sys, time
-os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-policy, moment, number, daemon = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-read = lambda path: open(path).read().strip()
-before = read("/sys/kernel/sched_ext/enable_seq")
-moments = {{
-    "recorded": lambda: json.loads(read("{HOME}/deploy.json"))["pending"] is not None,
-    "gap": lambda: read("{STATE}") != "enabled",
-    "enabled": lambda: read("/sys/kernel/sched_ext/enable_seq") != before,
-}}
-quiet = subprocess.DEVNULL
-subprocess.Popen(["schedctl", "apply", policy], stdin=quiet, stdout=quiet, stderr=quiet)
-end = time.monotonic() + 60
-while not moments[moment]():
-    assert time.monotonic() < end, "there was no such moment"
-    time.sleep(0.001)
-os.kill(daemon, number)
-"""
+IN_A_SWAP = Path(__file__).parent / "guest" / "in_a_swap.py"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -286,8 +268,8 @@ async def consistent(machine: Installed) -> None:
 @pytest.mark.parametrize(("moment", "number"), MOMENTS)
 async def test_the_daemon_dies_in_a_swap(machine: Installed, moment: str, number: int) -> None:
     daemon, host = await machine.pid("schedcpd"), await machine.pid("schedcp-scheduler")
-    argv = ["python3", "-c", IN_A_SWAP, "steady", moment, str(number), str(daemon)]
-    (await machine.vm.run(argv, timeout_s=120)).check()
+    await machine.vm.put(IN_A_SWAP, "/root/in_a_swap.py")
+    await machine.sh(f"python3 /root/in_a_swap.py steady {moment} {number} {daemon}")
     if number == 15:
         await machine.until("systemctl show -p SubState schedcpd", "dead")
         await machine.sh("systemctl start schedcpd")
@@ -295,6 +277,39 @@ async def test_the_daemon_dies_in_a_swap(machine: Installed, moment: str, number
     assert await machine.pid("schedcpd") != daemon
     await consistent(machine)
     assert await machine.pid("schedcp-scheduler") == host
+    await machine.sh("schedctl apply balanced")
+    await consistent(machine)
+
+
+async def test_a_cpu_that_goes_or_comes_leaves_the_same_scheduler(machine: Installed) -> None:
+    """The kernel ends a scheduler without ops for that, and says that it may start again."""
+    await machine.sh("schedctl apply steady")
+    for online in ("0", "1"):
+        seq, before = await machine.seq(), await machine.status()
+        setbacks = json.loads(await machine.sh(f"cat {HOME}/deploy.json"))["setbacks_unix_s"]
+        await machine.sh(f"echo {online} > /sys/devices/system/cpu/cpu3/online")
+        await machine.until("cat /sys/kernel/sched_ext/enable_seq", str(seq + 1))
+        await consistent(machine)
+        after = await machine.status()
+        assert after["policy"] == "steady"
+        assert after["deployment_id"] != before["deployment_id"]
+        record = json.loads(await machine.sh(f"cat {HOME}/deploy.json"))
+        assert record["setbacks_unix_s"] == setbacks
+        exits = json.loads(await machine.history("outcome"))["records"][0]["data"]["exit"]
+        assert exits["kind_name"] == "UNREG_KERN" and exits["code"] & ACT_RESTART, exits
+    await machine.sh("schedctl apply balanced")
+    await consistent(machine)
+
+
+async def test_of_two_changes_at_once_one_is_made(machine: Installed) -> None:
+    changes = "schedctl apply steady & schedctl apply balanced; echo $? >&3; wait $!; echo $? >&3"
+    script = f"exec 3>&1 >/dev/null; {changes}"
+    done = await machine.vm.run(["sh", "-c", script], timeout_s=180)
+    codes = [int(code) for code in done.text.split()]
+    assert 0 in codes, done.error_text
+    if codes != [0, 0]:
+        assert "another change of the scheduler is being made" in done.error_text
+    await consistent(machine)
     await machine.sh("schedctl apply balanced")
     await consistent(machine)
 

@@ -281,6 +281,7 @@ class FakeAdmission:
     def __init__(self) -> None:
         self.refuse = False
         self.wait: asyncio.Event | None = None
+        self.mint_wait: asyncio.Event | None = None
 
     async def admit(self, candidate: Candidate) -> Verdict:
         if self.wait is not None:
@@ -302,6 +303,8 @@ class FakeAdmission:
         )
 
     async def mint(self, verdict: Verdict, candidate: Candidate) -> str:
+        if self.mint_wait is not None:
+            await self.mint_wait.wait()
         return f"token for {verdict.object_sha256}"
 
 
@@ -349,12 +352,12 @@ class Told:
 class Rig:
     """A machine and the daemon's manager on it, which can die and come back."""
 
-    def __init__(self, base: Path, *, kill_wait_s: float = 5.0) -> None:
+    def __init__(self, base: Path, *, kill_wait_s: float = 5.0, word_wait_s: float = 5.0) -> None:
         self.kernel, self.clock, self.vitals = FakeKernel(), FakeClock(), FakeVitals()
         self.record, self.kill_path = base / "deploy.json", base / "kill-switch"
         self.machine = FakeMachine(self.kernel, self.record, self.kill_path)
         self.admission, self.told = FakeAdmission(), Told()
-        self.limits = Limits(kill_wait_s=kill_wait_s, settle_s=0.3)
+        self.limits = Limits(kill_wait_s=kill_wait_s, word_wait_s=word_wait_s, settle_s=0.3)
         self.manager = self._new()
 
     def _new(self) -> DeployManager:

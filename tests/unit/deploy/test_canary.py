@@ -221,6 +221,28 @@ async def test_a_crowd_on_full_cpus_waits_under_every_scheduler(
     assert (runs(rig) == "a") == stays
 
 
+@pytest.mark.parametrize(
+    ("ended", "idle_s", "stays"),
+    [(10, 3.2, False), (USUAL, 3.2, True), (10, 0.0, True)],
+    ids=["left waiting", "bound to one CPU, in turn", "CPUs are full"],
+)
+async def test_who_waits_beside_idle_cpus_is_served(
+    rig: Rig, ended: int, idle_s: float, stays: bool
+) -> None:
+    """From its third second on, and under more work than before: nothing compares."""
+    await seconds(rig, 3, 10)  # the kernel's default, without work
+    await deploy(rig, "a")
+    await seconds(rig, 3, 10)
+    for _ in range(12):
+        assert rig.vitals.waited_us is not None
+        rig.vitals.waited_us += 900_000
+        rig.vitals.busy_s += 0.8
+        rig.vitals.idle_s += idle_s
+        await seconds(rig, 1, ended)
+    assert (runs(rig) == "a") == stays
+    assert stays or "CPUs that rest leave them so" in rig.told.outcomes[-1].reason
+
+
 async def test_the_kernels_error_counters_end_it_at_any_time(rig: Rig) -> None:
     await deploy(rig, "a")
     await seconds(rig, 25, USUAL)
@@ -302,7 +324,9 @@ def test_a_window_is_of_what_happened_in_it() -> None:
     assert seen.tails == {IntentClass.NORMAL: pytest.approx(0.008, rel=0.02)}
     assert (seen.seconds, seen.waited, seen.errors_per_s) == (2.0, 0.25, 20.0)
     assert seen.busy == 0.5
+    assert seen.served == pytest.approx(600 * 6e-9 / 2)  # each of 4 to 8 ns
     assert window(last, last).tails == {}
+    assert window(Look(0, first.vitals), Look(10**9, first.vitals)).served is None
 
 
 def test_vitals_are_read_and_may_be_missing(tmp_path: Path) -> None:
