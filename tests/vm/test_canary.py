@@ -106,7 +106,7 @@ async def canary(machine: Installed, seconds: int) -> None:
 async def test_a_tail_that_doubles_in_the_canary_is_rolled_back(machine: Installed) -> None:
     await canary(machine, 16)
     await machine.sh("systemctl stop hogs", fails=True)  # of a run before
-    await machine.sh("schedctl resume && schedctl apply steady")
+    await machine.sh("schedctl apply steady && schedctl resume")
     assert "on trial for 16 s" in (await machine.status())["state_reason"]
     await machine.start_unit("hogs", HOGS)
     (await machine.vm.run(["python3", "-c", PROMOTED], timeout_s=PATIENCE_S)).check()
@@ -124,7 +124,7 @@ async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: In
     """Neither the daemon nor the host is its to starve; the kernel would wait half a minute."""
     await canary(machine, 16)
     await machine.sh("systemctl stop hog", fails=True)  # of a run before
-    await machine.sh("schedctl resume && schedctl apply balanced")
+    await machine.sh("schedctl apply balanced && schedctl resume")
     await machine.active()
     # Who sleeps is given an idle CPU by the kernel: only whose slice ends is the scheduler's.
     await machine.start_unit("hog", "sh -c 'while :; do :; done'")
@@ -135,5 +135,5 @@ async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: In
     assert -1 < late < 8
     assert "tasks wait for a CPU" in await machine.history("outcome")
     await canary(machine, 0)
-    await machine.sh("schedctl resume && schedctl apply balanced")
+    await machine.sh("schedctl apply balanced && schedctl resume")
     await machine.active()

@@ -129,6 +129,8 @@ def cgroup_churner(slot: Slot) -> None:
         if child == 0:
             (path / "cgroup.procs").write_text("0")
             _work()
+            time.sleep(0.001)  # it is queued once more, in its new group
+            _work()
             os._exit(0)
         os.waitpid(child, 0)
         while True:
