@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,9 @@ class Closable(Protocol):
 
 
 T = TypeVar("T", bound=Closable)
+TASKS = Path("/proc/self/task")
+PATIENCE_S = 3.0
+LEAST_NS = 3_000_000  # that much of it is next to nothing, also among hundreds of hogs
 _logger = logging.getLogger(__name__)
 
 
@@ -42,11 +46,12 @@ def read_object(path: Path) -> bytes:
         os.close(fd)
 
 
-async def in_thread(make: Callable[[], T]) -> T:
+async def in_thread(make: Callable[[], T], starved: Callable[[], Awaitable[None]]) -> T:
     """Runs `make` in a thread of its own with normal priority.
 
     This process has a real-time priority to be able to end a scheduler that starves everybody;
-    the verifier's seconds must not starve everybody in turn.
+    the verifier's seconds must not starve everybody in turn. The scheduler that runs may not serve
+    the thread at all: then `starved` is awaited, which is to end it.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -73,5 +78,46 @@ async def in_thread(make: Callable[[], T]) -> T:
             error = SchedulerHostError(f"internal error: {e}")
         loop.call_soon_threadsafe(finish, result, error)
 
-    threading.Thread(target=work, name="prepare", daemon=True).start()
-    return await done
+    thread = threading.Thread(target=work, name="prepare", daemon=True)
+    thread.start()
+    watch = asyncio.create_task(_watch(TASKS / str(thread.native_id), starved))
+    try:
+        return await done
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+
+
+async def _watch(task: Path, starved: Callable[[], Awaitable[None]]) -> None:
+    """Until the task has waited for `PATIENCE_S` without running; or for ever."""
+    before = ran_ns(task)
+    while before is not None:
+        await asyncio.sleep(PATIENCE_S)
+        now = ran_ns(task)
+        if now is None:
+            return
+        if now - before < LEAST_NS and wants_to_run(task):
+            _logger.warning("what prepares a scheduler is not served by the one that runs")
+            try:
+                await starved()
+            except SchedcpError as error:
+                _logger.warning("it could not be ended: %s", error.message)
+            return
+        before = now
+
+
+def ran_ns(task: Path) -> int | None:
+    """Nanoseconds on a CPU (Documentation/scheduler/sched-stats.rst); None: gone, or not told."""
+    try:
+        return int((task / "schedstat").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def wants_to_run(task: Path) -> bool:
+    """proc_pid_stat(5): what follows the name, which may hold anything, begins with the state."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] == "R"
+    except (OSError, IndexError):
+        return False

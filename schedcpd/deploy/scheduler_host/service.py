@@ -103,7 +103,8 @@ class SchedulerHost:
                 self._retune(running, request, tunables)
                 return asdict(self._status)
             new = await in_thread(
-                lambda: Scheduler(data, request.scheduler, manifest.ops, tunables)
+                lambda: Scheduler(data, request.scheduler, manifest.ops, tunables),
+                self._end_scheduler,
             )
             try:
                 new.set_intents(request.intents, ())
@@ -118,7 +119,9 @@ class SchedulerHost:
         if self.busy:
             raise BusyError("a scheduler is being loaded or unloaded already")
         async with self._changing:
-            new = await in_thread(lambda: self._checks.program(request, self._scheduler))
+            new = await in_thread(
+                lambda: self._checks.program(request, self._scheduler), self._end_scheduler
+            )
             try:
                 await self._swap(new, request.sha256, request.deployment_id, request.timeout_s)
             except BaseException:
