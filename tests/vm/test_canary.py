@@ -128,6 +128,8 @@ async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: In
     await machine.active()
     # Who sleeps is given an idle CPU by the kernel: only whose slice ends is the scheduler's.
     await machine.start_unit("hog", "sh -c 'while :; do :; done'")
+    # Once its own trial is over it is what there is to go back to.
+    (await machine.vm.run(["python3", "-c", PROMOTED], timeout_s=PATIENCE_S)).check()
     life = await lived(machine, "starving", 25)
     await machine.sh("systemctl stop hog")
     late = life.gone - life.came - 3
