@@ -120,13 +120,14 @@ def kernel_of_release(release: str) -> GuestKernel:
 
 
 def unavailable(release: str) -> str:
-    """Why no verdict for kernel `release` can be made here now, "" when it can."""
+    """Why no verdict for kernel `release` ("": the micro-VM's own) can be made here now, or ""."""
     if shutil.which("qemu-system-x86_64") is None:
         return "QEMU is not installed"
-    if cached_image() is None:
+    if cached_image() is None or (not release and cached_kernel() is None):
         return "the micro-VM was never built here (python3 -m schedcpd.microvm build)"
     try:
-        kernel_of_release(release)
+        if release:
+            kernel_of_release(release)
     except MicroVmError as error:
         return error.message
     return ""

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from schedcpd import guests
 from schedcpd.errors import MicroVmError
-from schedcpd.guests import ATTEMPTS, VmGuest
+from schedcpd.guests import ATTEMPTS, VmGuest, unavailable
 from schedcpd.microvm import VmSpec
 from schedcpd.verify.guest import GuestRun
 
@@ -44,3 +45,13 @@ async def test_a_candidate_that_crashes_the_kernel_is_not_tried_again() -> None:
 async def test_an_emulator_that_keeps_failing_gives_no_verdict() -> None:
     with pytest.raises(MicroVmError, match="breakpoints that were gone"):
         await Scripted(*[STALE] * ATTEMPTS).run(["x"], files={}, timeout_s=1)
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_without_a_release_the_machines_own_kernel_is_meant(
+    kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(guests, "cached_image", object)
+    monkeypatch.setattr(guests, "cached_kernel", lambda: object() if kernel else None)
+    assert ("never built" in unavailable("")) is not kernel
