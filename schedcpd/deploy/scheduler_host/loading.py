@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import stat
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from schedcpd.errors import InvalidArgumentError, SchedcpError, SchedulerHostError
 from schedcpd.host.manifest import MAX_OBJECT_BYTES
@@ -80,31 +79,32 @@ async def in_thread(make: Callable[[], T], starved: Callable[[], Awaitable[None]
 
     thread = threading.Thread(target=work, name="prepare", daemon=True)
     thread.start()
-    watch = asyncio.create_task(_watch(TASKS / str(thread.native_id), starved))
+    starving = asyncio.create_task(_starving(TASKS / str(thread.native_id)))
+    either: list[asyncio.Future[Any]] = [done, starving]
     try:
-        return await done
-    finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
-
-
-async def _watch(task: Path, starved: Callable[[], Awaitable[None]]) -> None:
-    """Until the task has waited for `PATIENCE_S` without running; or for ever."""
-    before = ran_ns(task)
-    while before is not None:
-        await asyncio.sleep(PATIENCE_S)
-        now = ran_ns(task)
-        if now is None:
-            return
-        if now - before < LEAST_NS and wants_to_run(task):
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done() and starving.result():
             _logger.warning("what prepares a scheduler is not served by the one that runs")
             try:
                 await starved()
             except SchedcpError as error:
                 _logger.warning("it could not be ended: %s", error.message)
-            return
+        return await done
+    finally:
+        starving.cancel()
+        done.cancel()  # whoever gave up wants no result
+
+
+async def _starving(task: Path) -> bool:
+    """True as soon as the task has waited for `PATIENCE_S` without running; False: nobody knows."""
+    before = ran_ns(task)
+    while before is not None:
+        await asyncio.sleep(PATIENCE_S)
+        now = ran_ns(task)
+        if now is not None and now - before < LEAST_NS and wants_to_run(task):
+            return True
         before = now
+    return False
 
 
 def ran_ns(task: Path) -> int | None:
