@@ -22,6 +22,7 @@ from schedcpd.microvm.cache import cache_dir
 
 DISK_GIB = 12  # kernel, two images, builder chroot, snapshots
 QUIET_LOAD = 0.15  # of the machine's CPUs
+AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 TOOLS = {"mmdebstrap": "mmdebstrap", "qemu-img": "qemu-utils", "ssh-keygen": "openssh-client"}
 
 
@@ -187,6 +188,11 @@ def _load() -> Finding:
     said = f"{load:.2f} on {cpus} CPUs"
     if load > QUIET_LOAD * cpus:
         fix = "wait until the machine is idle, or use --clock virtual, which does not see it"
+        if AUTOGROUP.exists() and AUTOGROUP.read_text().strip() == "1":
+            fix += (
+                "; niceness does not keep other sessions' work away while each has its own group "
+                "(sysctl kernel.sched_autogroup_enabled, sched(7))"
+            )
         return Finding("load", Level.WARNING, said, fix)
     return Finding("load", Level.OK, said)
 

@@ -20,6 +20,7 @@ from schedbench.arms.base import Arm
 from schedbench.cli import Commands, Exit, Output, command
 from schedbench.errors import BenchError
 from schedbench.evaluate import compare
+from schedbench.evaluate.stats import most_tests
 from schedbench.model import Clock, Profile, SizeClass, Suite, Workload
 from schedbench.records import ArmRecord, Boot, RunFolder, RunRecord
 from schedbench.run.environment import host_facts
@@ -135,6 +136,8 @@ def choose_seeds(options: argparse.Namespace, suite: Suite) -> tuple[int, ...]:
     boots = suite.boots
     if options.clock is Clock.VIRTUAL:
         boots = max(boots, VIRTUAL_SEEDS)
+        while most_tests(boots, paired=True) < len(suite.workloads):
+            boots += 1
     return tuple(range(1, boots + 1))
 
 

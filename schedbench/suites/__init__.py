@@ -3,7 +3,7 @@
 
 title: text
 size: smoke | standard | full
-boots: 6                  # seeds for each workload and arm
+boots: 7                  # seeds for each workload and arm
 extend_to: 12             # for workloads that turn out unstable; leave it out for never
 lambda: 0.5               # price of budget overuse in the score
 clip: [0.25, 4]           # of each ratio

@@ -11,7 +11,7 @@ import pytest
 
 from schedbench import arms, profiles, suites, workload
 from schedbench.__main__ import build_parser, main
-from schedbench.cli import Exit, run
+from schedbench.cli import Exit, doctor, run
 from schedbench.errors import BenchError
 from schedbench.model import Clock, Profile, SizeClass
 from schedcpd.errors import ConfigErrors
@@ -44,6 +44,25 @@ def test_doctor_names_a_fix_for_every_problem(capsys: pytest.CaptureFixture[str]
     assert code == (Exit.DONE if found["usable"] else Exit.UNSUPPORTED)
     for finding in found["findings"]:
         assert bool(finding["fix"]) == (finding["level"] != "ok"), finding
+
+
+@pytest.mark.parametrize(("grouped", "named"), [("1", True), ("0", False)])
+def test_doctor_says_where_niceness_does_not_help(
+    grouped: str,
+    named: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    autogroup = tmp_path / "autogroup"
+    autogroup.write_text(f"{grouped}\n")
+    monkeypatch.setattr(doctor, "AUTOGROUP", autogroup)
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
+    main(["doctor", "--json"])
+    load = next(
+        each for each in json.loads(capsys.readouterr().out)["findings"] if each["what"] == "load"
+    )
+    assert ("sched_autogroup_enabled" in load["fix"]) == named
 
 
 @pytest.mark.parametrize(
@@ -100,6 +119,13 @@ def test_seeds() -> None:
     assert len(run.choose_seeds(options("--clock", "virtual"), suite)) >= 10
     with pytest.raises(BenchError):
         run.parse_seeds("1000000")
+
+
+def test_the_standard_suite_takes_enough_samples_for_a_verdict_on_each_workload() -> None:
+    suite = suites.load("standard")
+    for clock in Clock:
+        seeds = run.choose_seeds(options("--clock", str(clock)), suite)
+        assert run.warnings_of(record(len(suite.workloads), seeds=seeds, clock=clock)) == []
 
 
 @pytest.mark.parametrize(
