@@ -8,8 +8,8 @@
  * it, plus what it usually runs between two sleeps. A waking task takes the CPU from a task of a
  * lower class, or of its own that is due later. Batch and background run in long slices.
  *
- * Nobody starves, for two reasons. A class that waits earns its floor (a percentage of what the
- * CPU gives to others) and is served in turns of `floor_turn_us` that are not preempted. A task
+ * Nobody starves, for two reasons. A class that waits earns its floor (a percentage of the CPU)
+ * and is served in turns of `floor_turn_us` that are not preempted. A task
  * that has waited `max_wait_ms` moves to a queue of the overdue, which has a floor of its own.
  *
  * Idle CPUs are chosen by the kernel's helper: an idle core first, then within the last-level cache, then
@@ -222,6 +222,12 @@ static s64 debited(s64 owed, u64 ns, bool in_turn)
 	return owed > least ? owed : least;
 }
 
+/* What a waiting class earns while others run for `ran`, so that its turns are `pct` of the whole. */
+static u64 floor_earned(u64 ran, u32 pct)
+{
+	return ran * pct / (100 - pct);
+}
+
 /* A task ran for `ran`: the floors of the classes that wait for this CPU. */
 static __noinline int settle_floors(struct cpu_ctx *cctx, u32 waiting, u32 mine, u64 ran)
 {
@@ -236,7 +242,7 @@ static __noinline int settle_floors(struct cpu_ctx *cctx, u32 waiting, u32 mine,
 		s64 *owed = &cctx->owed[SC_INDEX(kind, KIND_PLACES)];
 
 		if (kind != mine && waiting & 1U << kind)
-			*owed = credited(*owed, ran * floor_pct(kind) / 100);
+			*owed = credited(*owed, floor_earned(ran, floor_pct(kind)));
 	}
 	return 0;
 }
@@ -455,7 +461,8 @@ void SC_OP(intent_enqueue, struct task_struct *p, u64 enq_flags)
 }
 
 /*
- * A class or the overdue that this CPU owes a turn, the lowest first. True: moved one. A CPU on which
+ * A class or the overdue that this CPU owes anything gets a turn, the lowest first: in advance, so that
+ * what it was served never falls short of its floor. True: moved one. A CPU on which
  * none of those that wait may run leaves the turn to one on which they may.
  */
 static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu, u32 waiting)
@@ -469,10 +476,10 @@ static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu, u32 waiting)
 		u32 kind = OVERDUE - i, at = SC_INDEX(kind, KIND_PLACES);
 		bool left = !(cctx->barren & 1U << kind) && left_turns[at] > 0;
 
-		if (!(waiting & 1U << kind) || (cctx->owed[at] < turn && !left))
+		if (!(waiting & 1U << kind) || (cctx->owed[at] <= 0 && !left))
 			continue;
 		if (queues_take(kind, cpu, 0)) {
-			if (cctx->owed[at] < turn) {
+			if (cctx->owed[at] <= 0) {
 				__sync_fetch_and_add(&left_turns[at], -1);
 				cctx->owed[at] += turn;
 			}
@@ -481,7 +488,7 @@ static __noinline bool serve_owed(struct cpu_ctx *cctx, s32 cpu, u32 waiting)
 			return true;
 		}
 		cctx->barren |= 1U << kind;
-		if (cctx->owed[at] >= turn && left_turns[at] < (s32)nr_cpus) {
+		if (cctx->owed[at] > 0 && left_turns[at] < (s32)nr_cpus) {
 			__sync_fetch_and_add(&left_turns[at], 1);
 			cctx->owed[at] -= turn;
 		}

@@ -61,7 +61,7 @@ s32 SC_OP(throughput_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_f
 {
 	struct task_ctx *tctx = task_ctx(p);
 	bool idle = false;
-	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags, &idle);
+	s32 cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SC_WAKE_SYNC, &idle);
 
 	if (idle && tctx) {
 		wake(p, &tctx->account);
