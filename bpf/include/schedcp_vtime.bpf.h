@@ -28,24 +28,28 @@ static inline u64 vtime_max(u64 a, u64 b)
  * Where the tasks of one time line stand. Moved on by those that are chosen, who are mostly the furthest
  * back; but one may be far ahead and chosen since no other may run there, or since a CPU was idle.
  * Who wakes up is placed by the line and would wait for all of that. So the line is never moved
- * faster than `cpus` busy CPUs move it.
+ * faster than `cpus` busy CPUs move it. What it was not moved in a while it may be moved later: it
+ * must not fall behind those who are served, for debts are bounded by it, the heaviest task's first.
  */
 struct vtime_line {
 	u64 now;
-	u64 moved_at; /* when, in nanoseconds */
+	u64 moved_at; /* nanoseconds: it may be moved for the time since then */
 };
 
 #define VTIME_PAUSE_NS 200000000ULL /* the longest time in which it was not moved that counts */
 
 static inline void vtime_move(struct vtime_line *line, u64 vtime, u64 now_ns, u32 cpus)
 {
-	u64 passed = now_ns - line->moved_at, before = line->now;
+	u64 since = line->moved_at, before = line->now, ahead = vtime - before;
 
-	if (!vtime_before(before, vtime) || (s64)passed <= 0)
+	if ((s64)ahead <= 0 || (s64)(now_ns - since) <= 0)
 		return;
-	passed = passed < VTIME_PAUSE_NS ? passed : VTIME_PAUSE_NS;
-	line->moved_at = now_ns;
-	line->now = vtime_min(vtime, before + passed * cpus);
+	if (now_ns - since > VTIME_PAUSE_NS)
+		since = now_ns - VTIME_PAUSE_NS;
+	if (ahead > (now_ns - since) * cpus)
+		ahead = (now_ns - since) * cpus;
+	line->moved_at = since + ahead / (cpus ?: 1);
+	line->now = before + ahead;
 }
 
 /* How far virtual time moves for `ns` on a CPU: one for one for who owns the whole machine. */
