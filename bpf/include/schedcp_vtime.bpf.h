@@ -37,18 +37,25 @@ struct vtime_line {
 };
 
 #define VTIME_PAUSE_NS 200000000ULL /* the longest time in which it was not moved that counts */
+#define VTIME_CATCH_UP 8	    /* faster by an eighth: shares waver, and so do all charges */
 
 static inline void vtime_move(struct vtime_line *line, u64 vtime, u64 now_ns, u32 cpus)
 {
-	u64 since = line->moved_at, before = line->now, ahead = vtime - before;
+	u64 since = line->moved_at, before = line->now, ahead = vtime - before, most;
 
 	if ((s64)ahead <= 0 || (s64)(now_ns - since) <= 0)
 		return;
 	if (now_ns - since > VTIME_PAUSE_NS)
 		since = now_ns - VTIME_PAUSE_NS;
-	if (ahead > (now_ns - since) * cpus)
-		ahead = (now_ns - since) * cpus;
-	line->moved_at = since + ahead / (cpus ?: 1);
+	most = (now_ns - since) * cpus;
+	most += most / VTIME_CATCH_UP;
+	if (ahead >= most) {
+		ahead = most;
+		since = now_ns;
+	} else {
+		since += ahead / (cpus ?: 1);
+	}
+	line->moved_at = since;
 	line->now = before + ahead;
 }
 
