@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -62,6 +63,7 @@ while not json.load(open("{HOME}/deploy.json"))["current"]["promoted"]:
     time.sleep(0.5)
 time.sleep(11)
 """
+OPERATOR = (Path(__file__).parent / "guest" / "starved_operator.py").read_text()
 HOGS = f"sh -c 'for i in {' '.join('x' * 24)}; do (while :; do :; done) & done; wait'"
 
 
@@ -139,3 +141,23 @@ async def test_a_scheduler_that_serves_nobody_is_ended_by_the_daemon(machine: In
     await canary(machine, 0)
     await machine.sh("schedctl apply balanced && schedctl resume")
     await machine.active()
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [(["schedctl", "kill"], ""), (["schedctl", "apply", "balanced"], "schedcp_intent")],
+)
+async def test_an_operator_is_heard_where_nobody_is_served(
+    machine: Installed, command: list[str], left: str
+) -> None:
+    """Without a trial nobody else ends it: the word goes by the bus, the daemon and the host."""
+    await canary(machine, 0)
+    await machine.sh("schedctl apply balanced && schedctl resume")
+    await machine.active()
+    argv = ["python3", "-c", OPERATOR, "starving", *command]
+    seen = json.loads((await machine.vm.run(argv, timeout_s=PATIENCE_S)).check().text)
+    print(seen)
+    assert seen["code"] == 0, seen
+    assert seen["gone_s"] < 10 and seen["served_s"] < 1, seen
+    assert seen["ops"].startswith(left) and bool(seen["ops"]) == bool(left), seen
+    await machine.sh("schedctl resume; schedctl apply balanced")
