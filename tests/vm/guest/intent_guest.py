@@ -308,9 +308,9 @@ async def scenario_retune(seconds: float = 3) -> dict[str, Any]:
                 later = (await host.call("stats", cgroups=[]))["classes"]["batch"]["runs"]
                 return status, at_once, (later - at_once) / seconds
 
-            long, _, slow = await runs_a_second(100_000)
+            long, _, slow = await runs_a_second(50_000)
             short, at_once, fast = await runs_a_second(2_000)
-            back, _, slow_again = await runs_a_second(100_000)
+            back, _, slow_again = await runs_a_second(50_000)
         await host.call("unload", reason="done")
         return {
             "statuses": [long, short, back],
