@@ -28,7 +28,7 @@ static inline u64 vtime_max(u64 a, u64 b)
  * Where the tasks of one time line stand. Moved on by those that are chosen, who are mostly the furthest
  * back; but one may be far ahead and chosen since no other may run there, or since a CPU was idle.
  * Who wakes up is placed by the line and would wait for all of that. So the line is never moved
- * faster than `cpus` busy CPUs move it. What it was not moved in a while it may be moved later: it
+ * much faster than `cpus` busy CPUs move it. What it was not moved in a while it may be moved later: it
  * must not fall behind those who are served, for debts are bounded by it, the heaviest task's first.
  */
 struct vtime_line {
